@@ -1,0 +1,32 @@
+"""pyaccel: distributed inference with a C core, a drop-in for accelerate.
+
+Importing the package imports neither torch nor NumPy: every public name is looked up
+in the table below and imported at its first use.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# Public name -> the module that defines it.
+_NAMES = {
+    "Accelerator": "pyaccel.accelerator",
+    "DistributedType": "pyaccel.utils.dataclasses",
+    "InitProcessGroupKwargs": "pyaccel.utils.dataclasses",
+    "PartialState": "pyaccel.state",
+}
+
+__all__ = ["__version__", *_NAMES]
+
+
+def __getattr__(name):
+    module = _NAMES.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(set(globals()) | set(_NAMES))
