@@ -1,4 +1,9 @@
-"""Builds pyaccel._C from csrc; switches: PYACCEL_DEBUG, PYACCEL_SANITIZE, PYACCEL_COVERAGE."""
+"""Builds pyaccel._C from csrc.
+
+Switches, as environment variables: PYACCEL_DEBUG=1 (no optimisation),
+PYACCEL_SANITIZE=address,undefined (or another list that the compiler knows),
+PYACCEL_COVERAGE=1 (gcov's counters), PYACCEL_WERROR=1 (warnings are errors).
+"""
 
 import os
 import sys
@@ -25,7 +30,7 @@ def compile_flags():
     flags += ["-Wall", "-Wextra", "-Wpedantic"]
     flags += ["-O0", "-g"] if os.environ.get("PYACCEL_DEBUG") else ["-O2"]
     link = ["-pthread"]
-    if kinds := os.environ.get("PYACCEL_SANITIZE"):  # such as "address,undefined"
+    if kinds := os.environ.get("PYACCEL_SANITIZE"):
         flags += [f"-fsanitize={kinds}", "-fno-omit-frame-pointer", "-g"]
         link += [f"-fsanitize={kinds}"]
     if os.environ.get("PYACCEL_COVERAGE"):

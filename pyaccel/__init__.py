@@ -16,7 +16,7 @@ _NAMES = {
     "PartialState": "pyaccel.state",
 }
 
-__all__ = ["__version__", *_NAMES]
+__all__ = ["__version__", *_NAMES]  # noqa: PLE0604
 
 
 def __getattr__(name):
