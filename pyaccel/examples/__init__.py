@@ -1,0 +1,1 @@
+"""Programs to run: ``pyaccel launch -m pyaccel.examples.NAME``; see README.md here."""
