@@ -60,5 +60,6 @@ def extension():
     )
 
 
-options = {"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {}
-setup(ext_modules=[extension()], options=options)
+if __name__ == "__main__":  # The tests import this file for its flags.
+    tag = {"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {}
+    setup(ext_modules=[extension()], options=tag)

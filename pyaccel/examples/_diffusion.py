@@ -38,7 +38,7 @@ def load_pipeline(args, device, first=None):
     """
     if args.tiny:
         return tiny_pipeline().to(device)
-    from diffusers import DiffusionPipeline  # noqa: PLC0415
+    from diffusers import DiffusionPipeline
 
     # Half precision is what accelerators are fast at and what CPUs are slow at.
     half = torch.device(device).type != "cpu"
@@ -57,13 +57,13 @@ def load_pipeline(args, device, first=None):
 
 def tiny_pipeline():
     """A whole Stable Diffusion pipeline in 5 MB; its weights are the same each time."""
-    from diffusers import (  # noqa: PLC0415
+    from diffusers import (
         AutoencoderKL,
         DDIMScheduler,
         StableDiffusionPipeline,
         UNet2DConditionModel,
     )
-    from transformers import CLIPTextConfig, CLIPTextModel  # noqa: PLC0415
+    from transformers import CLIPTextConfig, CLIPTextModel
 
     tokenizer = _tiny_tokenizer()
     with torch.random.fork_rng(devices=[]):
@@ -111,7 +111,7 @@ def tiny_pipeline():
 
 def _tiny_tokenizer():
     """A tokenizer with one token a byte, inside a word and at its end; no merges."""
-    from transformers import CLIPTokenizer  # noqa: PLC0415
+    from transformers import CLIPTokenizer
 
     tokens = [*_BYTES, *(f"{byte}</w>" for byte in _BYTES), _START, _END]
     vocabulary = {token: number for number, token in enumerate(tokens)}

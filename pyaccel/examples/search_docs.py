@@ -92,7 +92,7 @@ def parse_arguments():
 
 def embed(model, share, batch_size, *, show):
     """The embeddings of this process' share; the main process shows its progress."""
-    from tqdm import tqdm  # noqa: PLC0415
+    from tqdm import tqdm
 
     with tqdm(
         total=len(share), unit="text", desc="main process' share", disable=not show

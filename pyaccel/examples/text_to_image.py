@@ -107,7 +107,7 @@ def file_name(number, prompt):
 
 def contact_sheet(pictures):
     """All pictures in rows, in a grid as square as their number allows."""
-    from PIL import Image  # noqa: PLC0415
+    from PIL import Image
 
     columns = math.ceil(math.sqrt(len(pictures)))
     rows = math.ceil(len(pictures) / columns)
