@@ -5,6 +5,12 @@ in the table below and imported at its first use.
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .accelerator import Accelerator
+    from .state import PartialState
+    from .utils.dataclasses import DistributedType, InitProcessGroupKwargs
 
 __version__ = "0.1.0"
 
@@ -16,7 +22,13 @@ _NAMES = {
     "PartialState": "pyaccel.state",
 }
 
-__all__ = ["__version__", *_NAMES]  # noqa: PLE0604
+__all__ = [
+    "Accelerator",
+    "DistributedType",
+    "InitProcessGroupKwargs",
+    "PartialState",
+    "__version__",
+]  # noqa: PLE0604
 
 
 def __getattr__(name):

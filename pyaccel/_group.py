@@ -1,0 +1,141 @@
+"""The group of this process: joined once, used by every operation, left at exit."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from . import _C
+from ._world import World
+
+SETUP_TIMEOUT = 300.0  # seconds for every process to come
+TIMEOUT = 1800.0  # seconds for an operation on the host, as torch.distributed's
+
+# The communicator with the other processes; None alone and before the set-up. It stays
+# here when it was closed, so that its use after that is an error and not a silent no.
+comm: _C.Comm | None = None
+
+
+@dataclass
+class _History:
+    """What this process did before, and what it came from."""
+
+    attempts: int = 0  # set-ups through a store: each has keys of its own
+    taken: bool = False  # the launcher's segment can be attached to once
+    forked_from: int | None = None  # the rank that this process is a forked child of
+
+
+_history = _History()
+
+
+def join(world: World, backend: str, options: dict[str, Any]) -> None:
+    """Makes `comm` the communicator of `world`, and torch.distributed's group as well.
+
+    `options` are those of torch.distributed.init_process_group. Collective: waits until
+    every rank calls it, as long as options["timeout"] says, else five minutes. On an
+    error nothing is left set up. Alone there is no communicator and nobody to wait for.
+    """
+    global comm  # noqa: PLW0603 - a module's name is the fastest place to read
+    if _history.forked_from is not None:
+        raise RuntimeError(
+            f"this process was forked from rank {_history.forked_from} of a group and "
+            "is not a rank itself: start it with the spawn method, or leave operations "
+            "to the rank"
+        )
+    if comm is not None and not comm.closed:
+        if (comm.rank, comm.size) == (world.rank, world.size):
+            return
+        comm.close()
+    comm = None
+    if world.size == 1:
+        return
+    timeout = options.get("timeout")
+    if timeout is not None and not isinstance(timeout, timedelta):
+        raise TypeError(
+            f"timeout is {timeout!r}, not a datetime.timedelta: write "
+            "timeout=timedelta(seconds=...)"
+        )
+    setup = SETUP_TIMEOUT if timeout is None else timeout.total_seconds()
+    with ExitStack() as undo:
+        joined = _connect(world, backend, options, time.monotonic() + setup, undo)
+        # Only now is torch's store not needed by a slower rank any more.
+        joined.barrier()
+        joined.timeout = TIMEOUT if timeout is None else setup
+        undo.pop_all()
+    comm = joined
+
+
+def leave() -> None:
+    """Leaves the group; operations after that say so. May be called twice."""
+    if comm is not None and _history.forked_from is None:
+        comm.close()
+
+
+def _connect(
+    world: World,
+    backend: str,
+    options: dict[str, Any],
+    deadline: float,
+    undo: ExitStack,
+) -> _C.Comm:
+    """A communicator of all ranks and torch's group, both undone by `undo`."""
+    from torch import distributed
+
+    from . import _rendezvous, _store
+
+    names_own_store = "init_method" in options or "store" in options
+    if names_own_store and not distributed.is_initialized():
+        _init_torch(world, backend, options, undo)
+    store = None
+    if world.control_fd >= 0 and not _history.taken:
+        _history.taken = True
+        joined = _attach_inherited(world, _store.left(deadline))
+        undo.callback(joined.close)
+        joined.barrier()
+    else:
+        if distributed.is_initialized():
+            store = _store.default_store()
+        else:
+            store = _store.open_store(world, deadline)
+        _history.attempts += 1
+        part = _store.own_part(store, _history.attempts)
+        joined = _rendezvous.meet(part, world, deadline, _store.left(deadline))
+        undo.callback(joined.close)
+    if not distributed.is_initialized():
+        store = store or _store.open_store(world, deadline)
+        own = {"store": distributed.PrefixStore("default_pg", store)}
+        _init_torch(world, backend, options | own, undo)
+        store.set_timeout(options.get("timeout") or timedelta(seconds=TIMEOUT))
+    return joined
+
+
+def _attach_inherited(world: World, timeout: float) -> _C.Comm:
+    """The communicator over the launcher's segment, whose descriptor is closed then."""
+    attached = _C.comm_attach(world.control_fd, world.rank, world.size, timeout)
+    os.close(world.control_fd)
+    return attached
+
+
+def _init_torch(
+    world: World, backend: str, options: dict[str, Any], undo: ExitStack
+) -> None:
+    from torch import distributed
+
+    distributed.init_process_group(
+        backend, rank=world.rank, world_size=world.size, **options
+    )
+    undo.callback(distributed.destroy_process_group)
+
+
+def _after_fork_in_child() -> None:
+    if comm is not None and not comm.closed:
+        _history.forked_from = comm.rank
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(leave)

@@ -1,0 +1,184 @@
+"""Operations that all processes do together, on nested containers and on objects."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from .. import _C, _group
+from .._C import (
+    DistributedOperationException,
+    DistributedPeerError,
+    DistributedTimeoutError,
+)
+from ..state import PartialState
+
+__all__ = [
+    "DistributedOperationException",
+    "DistributedPeerError",
+    "DistributedTimeoutError",
+    "broadcast",
+    "broadcast_object_list",
+    "gather",
+    "gather_object",
+]
+
+
+def gather(tensor):
+    """Every process' tensors or arrays, joined along the first dimension in rank order.
+
+    `tensor` is one, or nested lists, tuples and dicts of them, and the result is built
+    like it. First dimensions may differ from process to process; a tensor without
+    dimensions counts as one row. Alone, the argument itself.
+    """
+    comm = _comm()
+    if comm is None:
+        return _checked(tensor, "gather")
+    if PartialState._shared_state["debug"]:
+        _verify(comm, tensor, "gather")
+    return comm.gather(tensor)
+
+
+def gather_object(object: Any):
+    """Every process' objects in one list, in rank order.
+
+    Lists and tuples are put one after the other; any other object counts as one item of
+    its process. Objects are pickled. Alone, a list or tuple is returned itself.
+    """
+    comm = _comm()
+    if comm is None:
+        return object if isinstance(object, (list, tuple)) else [object]
+    items: list[Any] = []
+    for own in comm.gather_object(object):
+        if isinstance(own, (list, tuple)):
+            items.extend(own)
+        else:
+            items.append(own)
+    return items
+
+
+def broadcast(tensor, from_process: int = 0):
+    """Writes one process' tensors or arrays into those of all others, and returns them.
+
+    `tensor` is one, or nested lists, tuples and dicts of them, of the same shapes and
+    dtypes everywhere.
+    """
+    comm = _comm()
+    _check_root(comm, from_process)
+    if comm is None:
+        return _checked(tensor, "broadcast")
+    if PartialState._shared_state["debug"]:
+        _verify(comm, tensor, "broadcast")
+    return comm.broadcast(tensor, from_process)
+
+
+def broadcast_object_list(object_list, from_process: int = 0):
+    """Puts one process' objects into the lists of all others, and returns the list.
+
+    The lists must be of one length. Objects are pickled.
+    """
+    comm = _comm()
+    _check_root(comm, from_process)
+    own = len(object_list) if isinstance(object_list, list) else type(object_list)
+    if comm is None:
+        _check_lists([own])
+        return object_list
+    # Told to everybody first, so that a mistake of one is an error of all.
+    _check_lists(comm.gather_object(own))
+    received = comm.broadcast_object(object_list, from_process)
+    if comm.rank != from_process:
+        object_list[:] = received
+    return object_list
+
+
+def _comm() -> "_C.Comm | None":
+    """The communicator with the others, None alone; sets the state up at first use."""
+    if not PartialState._shared_state:
+        PartialState()
+    return _group.comm
+
+
+def _check_root(comm: "_C.Comm | None", from_process: int) -> None:
+    size = 1 if comm is None else comm.size
+    if not 0 <= from_process < size:
+        raise ValueError(
+            f"from_process is {from_process} with {size} processes: name one from 0 to "
+            f"{size - 1}"
+        )
+
+
+def _check_lists(owns: list[int | type]) -> None:
+    """Refuses what is no list, and lists that are not of rank 0's length."""
+    for rank, own in enumerate(owns):
+        if isinstance(own, type):
+            raise TypeError(
+                f"broadcast_object_list: rank {rank} passed a {own.__name__}, which "
+                "cannot be written into: pass a list"
+            )
+    for rank, own in enumerate(owns):
+        if own != owns[0]:
+            raise ValueError(
+                f"broadcast_object_list: rank 0 passed a list of {owns[0]} and rank "
+                f"{rank} one of {own}: pass lists of one length"
+            )
+
+
+def _apply(function: Callable[[Any], Any], tree, operation: str):
+    """The containers of `tree`, built again around what `function` makes of leaves."""
+    if isinstance(tree, (list, tuple)):
+        items = [_apply(function, item, operation) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
+    if isinstance(tree, Mapping):
+        return type(tree)(
+            {key: _apply(function, value, operation) for key, value in tree.items()}
+        )
+    if isinstance(tree, torch.Tensor) or _is_array(tree):
+        return function(tree)
+    raise TypeError(
+        f"Unsupported types ({type(tree)}) passed to `{operation}`. Only nested "
+        "list/tuple/dicts of objects that are valid for `is_torch_tensor` should be "
+        "passed."
+    )
+
+
+def _is_array(value) -> bool:
+    """Whether a value is an array, without importing NumPy for one that is not."""
+    return type(value).__module__.partition(".")[0] == "numpy" and hasattr(
+        value, "__array_interface__"
+    )
+
+
+def _checked(tree, operation: str):
+    """The tree itself, after the look at its leaves that communicating would take."""
+    _apply(lambda leaf: leaf, tree, operation)
+    return tree
+
+
+def _verify(comm: "_C.Comm", tree, operation: str) -> None:
+    """Debug mode: refuses leaves on another device, or of other shapes elsewhere."""
+    name = f"accelerate.utils.operations.{operation}"
+    expected = PartialState().device.type
+    devices: list[str] = []
+
+    def shape(leaf):
+        devices.append(leaf.device.type if isinstance(leaf, torch.Tensor) else "cpu")
+        return list(leaf.shape)
+
+    shapes = _apply(shape, tree, operation)
+    wrong = next((device for device in devices if device != expected), None)
+    reports = comm.gather_object((wrong, shapes))
+    for wrong, _ in reports:
+        if wrong is not None:
+            raise DistributedOperationException(
+                f"One or more of the tensors passed to {name} were not on the {wrong} "
+                f"while the `Accelerator` is configured for {expected}. Please move it "
+                f"to the {expected} before calling {name}."
+            )
+    if any(shapes != reports[0][1] for _, shapes in reports):
+        lines = "\n  - ".join(
+            f"Process {rank}: {shapes}" for rank, (_, shapes) in enumerate(reports)
+        )
+        raise DistributedOperationException(
+            "Cannot apply desired operation due to shape mismatches. All shapes across "
+            f"devices must be valid.\n\nOperation: `{name}`\nInput shapes:\n  - {lines}"
+        )
