@@ -5,8 +5,9 @@ in the table below and imported at its first use.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+# As typing's, of which the import would cost more than the rest of this file.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .accelerator import Accelerator
     from .state import PartialState
@@ -28,7 +29,7 @@ __all__ = [
     "InitProcessGroupKwargs",
     "PartialState",
     "__version__",
-]  # noqa: PLE0604
+]
 
 
 def __getattr__(name):

@@ -33,7 +33,7 @@ class _History:
 _history = _History()
 
 
-def join(world: World, backend: str, options: dict[str, Any]) -> None:
+def join(world: World, backend: str | None, options: dict[str, Any]) -> None:
     """Makes `comm` the communicator of `world`, and torch.distributed's group as well.
 
     `options` are those of torch.distributed.init_process_group. Collective: waits until
@@ -78,7 +78,7 @@ def leave() -> None:
 
 def _connect(
     world: World,
-    backend: str,
+    backend: str | None,
     options: dict[str, Any],
     deadline: float,
     undo: ExitStack,
@@ -122,7 +122,7 @@ def _attach_inherited(world: World, timeout: float) -> _C.Comm:
 
 
 def _init_torch(
-    world: World, backend: str, options: dict[str, Any], undo: ExitStack
+    world: World, backend: str | None, options: dict[str, Any], undo: ExitStack
 ) -> None:
     from torch import distributed
 

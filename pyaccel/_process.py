@@ -1,5 +1,7 @@
 """What a process of several can ask and do, the same on every class that offers it."""
 
+from __future__ import annotations
+
 import builtins
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,11 +22,17 @@ class ProcessMembers(getattr(_C, "Splitter", object)):
     """Process control for a class that knows its numbers among the processes."""
 
     if TYPE_CHECKING:
-        num_processes: int
-        process_index: int
-        local_process_index: int
-        distributed_type: DistributedType
-        device: torch.device
+        # Each class has these in its own way.
+        @property
+        def num_processes(self) -> int: ...
+        @property
+        def process_index(self) -> int: ...
+        @property
+        def local_process_index(self) -> int: ...
+        @property
+        def distributed_type(self) -> DistributedType: ...
+        @property
+        def device(self) -> torch.device: ...
 
     @property
     def use_distributed(self) -> bool:

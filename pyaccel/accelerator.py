@@ -172,7 +172,7 @@ def _unless(default, value):
 
 def _init_handler(handlers: list[KwargsHandler]) -> InitProcessGroupKwargs | None:
     """The one kind of handler that serves inference, if it is among them."""
-    found = None
+    found: InitProcessGroupKwargs | None = None
     for handler in handlers:
         if not isinstance(handler, KwargsHandler):
             raise AssertionError(
@@ -181,11 +181,12 @@ def _init_handler(handlers: list[KwargsHandler]) -> InitProcessGroupKwargs | Non
             )
         if not isinstance(handler, InitProcessGroupKwargs):
             refuse_training(**{type(handler).__name__: handler})
-        if found is not None:
+        elif found is not None:
             raise ValueError(
                 f"You can only pass one {type(handler)} in `kwargs_handlers`."
             )
-        found = handler
+        else:
+            found = handler
     return found
 
 

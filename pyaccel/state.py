@@ -47,6 +47,11 @@ class PartialState(ProcessMembers):
     )
 
     if TYPE_CHECKING:
+        num_processes: int
+        process_index: int
+        local_process_index: int
+        distributed_type: DistributedType
+        device: torch.device
         backend: str | None
         debug: bool
         fork_launched: bool
@@ -166,6 +171,13 @@ class AcceleratorState(ProcessMembers):
         "dynamo_plugin",
     )
 
+    if TYPE_CHECKING:
+        num_processes: int
+        process_index: int
+        local_process_index: int
+        distributed_type: DistributedType
+        device: torch.device
+
     def __init__(  # noqa: PLR0917 - accelerate's order
         self,
         mixed_precision: str | None = None,
@@ -276,7 +288,8 @@ def _set_up(cpu: bool, options: dict[str, Any]) -> dict[str, Any]:
 
     import torch
 
-    distributed_type, backend = DistributedType.NO, None
+    backend: str | None = None
+    distributed_type = DistributedType.NO
     if world.size > 1:
         distributed_type, backend = _kind_of_group(world, cpu, asked_backend)
     if device_name is not None:

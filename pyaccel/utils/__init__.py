@@ -1,8 +1,9 @@
 """Everyday helpers under accelerate's names, each imported at its first use."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+# As typing's, of which the import would cost more than the rest of this file.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .dataclasses import (
         DistributedType,

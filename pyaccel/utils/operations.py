@@ -129,9 +129,9 @@ def _apply(function: Callable[[Any], Any], tree, operation: str):
         items = [_apply(function, item, operation) for item in tree]
         return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
     if isinstance(tree, Mapping):
-        return type(tree)(
-            {key: _apply(function, value, operation) for key, value in tree.items()}
-        )
+        values = {k: _apply(function, v, operation) for k, v in tree.items()}
+        # Every mapping in use can be made of a dict, which its base class leaves open.
+        return type(tree)(values)  # type: ignore[call-arg]
     if isinstance(tree, torch.Tensor) or _is_array(tree):
         return function(tree)
     raise TypeError(

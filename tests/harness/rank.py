@@ -150,7 +150,7 @@ def _restore_pyaccel():
     state = sys.modules.get("pyaccel.state")
     if state is None:
         return True
-    state.PartialState._reset_state()
+    state.AcceleratorState._reset_state(reset_partial_state=True)
     group = sys.modules.get("pyaccel._group")
     comm = getattr(group, "comm", None)
     if comm is None:

@@ -12,7 +12,11 @@ from tests.house.repository import PACKAGE, agree, name
 LAYERS = [
     ["pyaccel._C"],
     ["pyaccel.utils", "pyaccel.logging"],
-    ["pyaccel._rendezvous", "pyaccel._group"],
+    ["pyaccel._world", "pyaccel._devices"],
+    ["pyaccel._store"],
+    ["pyaccel._rendezvous"],
+    ["pyaccel._group"],
+    ["pyaccel._process"],
     ["pyaccel.state"],
     ["pyaccel.utils.operations"],
     ["pyaccel.data_loader", "pyaccel.hooks"],
