@@ -27,7 +27,7 @@ class Declaration:
 
     name: str
     line: int
-    comment: str  # the comment right above it, "" if there is none
+    comment: str  # the comment above it or its group, "" if there is none
 
 
 def declarations(text):
@@ -36,7 +36,10 @@ def declarations(text):
 
 
 def _statements(text):
-    """Top-level statements of a header: the comment above, the line, the text."""
+    """Top-level statements of a header: the comment above, the line, the text.
+
+    Statements that follow each other without an empty line share one comment.
+    """
     comment, start, depth = "", None, 0
     for piece in _PIECE.finditer(text):
         kind = piece.lastgroup
@@ -58,7 +61,7 @@ def _statements(text):
         if depth == 0 and (kind == "end" or inline_body):
             line = text.count("\n", 0, start) + 1
             yield comment, line, text[start : piece.end()]
-            comment, start = "", None
+            start = None
 
 
 def _function(statement):

@@ -2,7 +2,16 @@
 
 import re
 
-from tests.house.repository import agree, c_code, c_files, core_files, line_of, name
+from tests.house.repository import (
+    CSRC,
+    agree,
+    c_code,
+    c_files,
+    core_files,
+    folder_of,
+    line_of,
+    name,
+)
 from tests.house.scanner import declarations
 
 # What the core leaves to its caller: to speak, to stop, to look at the environment.
@@ -68,8 +77,8 @@ def test_header_explains_every_prototype():
 def test_include_guard_is_the_path():
     wrong = []
     for path in c_files("**/*.h"):
-        folder, stem = path.parts[-2], path.stem
-        guard = f"{'PYACCEL' if folder == 'py' else 'PA'}_{folder}_{stem}_H".upper()
+        place = "_".join(path.relative_to(CSRC).with_suffix("").parts)
+        guard = f"{'PYACCEL' if folder_of(path) == 'py' else 'PA'}_{place}_H".upper()
         if f"\n#ifndef {guard}\n#define {guard}\n" not in c_code(path):
             wrong.append(f"{name(path)}: its include guard should be {guard}")
     agree(wrong)
