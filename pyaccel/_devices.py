@@ -72,10 +72,10 @@ def group_backend(kind: Accelerator | None, asked: str | None) -> str:
         import_module(kind.backend_plugin)
     if asked is not None:
         return asked
-    # Without the device's own backend the devices still work, each for its process.
-    missing = f"is_{kind.backend}_available"
-    exists = getattr(torch.distributed, missing, None)
-    return kind.backend if exists is None or exists() else "gloo"
+    # torch can be built without nccl or xccl; the devices still work, one a process.
+    if kind.plugin is None and not torch.distributed.is_backend_available(kind.backend):
+        return "gloo"
+    return kind.backend
 
 
 def default_device() -> torch.device:
