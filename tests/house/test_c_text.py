@@ -29,6 +29,12 @@ NO_FEATURE = re.compile(
     r"PA_\w+_H$|!?(?:defined\s*\(?)?__(?:x86_64__|aarch64__|SANITIZE_|has_feature|SSE|AVX)"
 )
 
+GOTO = re.compile(r"\bgoto\s+(\w+)")
+
+# A macro: its name, and "(" if it takes arguments. Some libraries ask for theirs.
+MACRO = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)(\(?)", re.MULTILINE)
+FOREIGN_MACRO = re.compile(r"PY_SSIZE_T_CLEAN$|NPY_\w+$|NO_IMPORT_ARRAY$|PY_ARRAY_")
+
 SOURCES = c_files("**/*.c", "**/*.h")
 
 
@@ -81,4 +87,40 @@ def test_include_guard_is_the_path():
         guard = f"{'PYACCEL' if folder_of(path) == 'py' else 'PA'}_{place}_H".upper()
         if f"\n#ifndef {guard}\n#define {guard}\n" not in c_code(path):
             wrong.append(f"{name(path)}: its include guard should be {guard}")
+    agree(wrong)
+
+
+def test_cleanup_has_one_label():
+    agree(
+        f"{place}: goto {match[1]}: what owns something leaves through `done`"
+        for place, match in places(GOTO, SOURCES)
+        if match[1] != "done"
+    )
+
+
+def test_macros_carry_their_prefix():
+    def prefixes(place):
+        return ("PYACCEL_", "PA_") if place.startswith("csrc/py/") else ("PA_",)
+
+    agree(
+        f"{place} defines {match[1]}: macros are called {prefixes(place)[0]}NAME"
+        for place, match in places(MACRO, SOURCES)
+        if not match[1].startswith(prefixes(place))
+        and not FOREIGN_MACRO.match(match[1])
+    )
+
+
+def test_macros_with_arguments_say_why():
+    """One that is undefined again in the same file is part of a list of names."""
+    wrong = []
+    for path in SOURCES:
+        text = path.read_text()
+        for match in MACRO.finditer(text):
+            above = text[: match.start()].rstrip(" \t")
+            explained = above.rstrip("\n").endswith("*/") and not above.endswith("\n\n")
+            if match[2] and not explained and f"#undef {match[1]}\n" not in text:
+                wrong.append(
+                    f"{name(path)}:{line_of(text, match.start())}: {match[1]} has no "
+                    "comment above it that says why it is a macro"
+                )
     agree(wrong)
