@@ -79,7 +79,9 @@ class Server:
             self.order("close")
 
     def close(self) -> None:
-        """End the server and all its ranks."""
+        """End the server and all its ranks; may be called twice."""
+        if self.process.returncode is not None:
+            return
         self.pipe.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
