@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -26,6 +27,7 @@
 enum {
     LINE = 64,
     RANKS_MAX = 64,
+    SAMPLES_MAX = 1000000,
     WARM_UP = 3,
     LIFETIME_S = 120,
     HUGE_PAGE = 2 << 20,
@@ -62,7 +64,7 @@ now_ns(void)
 static void
 fail(const char *what)
 {
-    fprintf(stderr, "floor: %s: %s\n", what, strerror(errno));
+    (void)fprintf(stderr, "floor: %s: %s\n", what, strerror(errno));
     exit(1);
 }
 
@@ -224,34 +226,60 @@ all_ended_well(int children)
     return well;
 }
 
+typedef void (*work_fn)(const struct run *);
+
+static work_fn
+work_named(const char *name)
+{
+    if (!strcmp(name, "barrier")) {
+        return barrier_run;
+    }
+    if (!strcmp(name, "pingpong")) {
+        return pingpong_run;
+    }
+    return strcmp(name, "memcpy") ? NULL : memcpy_run;
+}
+
+/* A whole number from 1 to `most`, or 0 where the text is none. */
+static long
+number(const char *text, long most)
+{
+    char *end = NULL;
+    errno = 0;
+    long value = strtol(text, &end, 10);
+    return errno || end == text || *end || value < 1 || value > most ? 0 : value;
+}
+
+static struct shared *
+shared_create(const struct run *run)
+{
+    size_t numbers = (size_t)run->count * (size_t)run->ranks;
+    size_t bytes = sizeof(struct shared) + numbers * sizeof(double);
+    void *shared =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) {
+        fail("memory for the samples");
+    }
+    return shared;
+}
+
 int
 main(int argc, char **argv)
 {
     struct run run = {0};
-    void (*work)(const struct run *) = NULL;
-    if (argc == 5) {
-        work = !strcmp(argv[1], "barrier")    ? barrier_run
-               : !strcmp(argv[1], "pingpong") ? pingpong_run
-               : !strcmp(argv[1], "memcpy")   ? memcpy_run
-                                              : NULL;
-        run.ranks = atoi(argv[2]);
-        run.amount = strtoull(argv[3], NULL, 10);
-        run.count = atol(argv[4]);
+    work_fn work = argc == 5 ? work_named(argv[1]) : NULL;
+    if (work) {
+        run.ranks = (int)number(argv[2], RANKS_MAX);
+        run.amount = (size_t)number(argv[3], LONG_MAX);
+        run.count = number(argv[4], SAMPLES_MAX);
     }
-    int pair_needed = work == pingpong_run && run.ranks != 2;
-    if (!work || run.ranks < 1 || run.ranks > RANKS_MAX || !run.amount ||
-        run.count < 1 || pair_needed) {
-        fprintf(stderr, "usage: floor barrier|pingpong|memcpy RANKS "
-                        "BATCH-OR-BYTES SAMPLES (pingpong: 2 ranks)\n");
+    int lonely = work == pingpong_run && run.ranks != 2;
+    if (!run.ranks || !run.amount || !run.count || lonely) {
+        (void)fprintf(stderr, "usage: floor barrier|pingpong|memcpy RANKS "
+                              "BATCH-OR-BYTES SAMPLES (pingpong: 2 ranks)\n");
         return 2;
     }
-    size_t numbers = (size_t)run.count * (size_t)run.ranks;
-    size_t bytes = sizeof(struct shared) + numbers * sizeof(double);
-    run.shared =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (run.shared == MAP_FAILED) {
-        fail("memory for the samples");
-    }
+    run.shared = shared_create(&run);
     for (int rank = 1; rank < run.ranks; rank++) {
         pid_t child = fork();
         if (child < 0) {
@@ -267,7 +295,7 @@ main(int argc, char **argv)
     rank_start(&run, 0);
     work(&run);
     if (!all_ended_well(run.ranks - 1)) {
-        fprintf(stderr, "floor: a rank ended badly\n");
+        (void)fprintf(stderr, "floor: a rank ended badly\n");
         return 1;
     }
     print_slowest(&run);

@@ -42,8 +42,11 @@ class Group:
 
     def order(self, order: tuple, main: Connection) -> tuple[str, object]:
         """Give one order to all ranks; their answers, or the first failure."""
-        for pipe in self.pipes:
-            pipe.send(order)
+        for rank, pipe in enumerate(self.pipes):
+            try:
+                pipe.send(order)
+            except ConnectionError:
+                return "failed", f"rank {rank} ended before {order[0]}"
         answers: dict[Connection, object] = {}
         while len(answers) < len(self.pipes):
             for ready in wait([main, *(p for p in self.pipes if p not in answers)]):
@@ -51,7 +54,7 @@ class Group:
                     raise EOFError("the main process ended, or spoke out of turn")
                 try:
                     kind, value = ready.recv()
-                except EOFError:
+                except (EOFError, ConnectionError):
                     dead = self.pipes.index(ready)
                     return "failed", f"rank {dead} ended in the middle of {order[0]}"
                 if kind == "failed":
