@@ -1,0 +1,6 @@
+"""`python -m pyaccel`: the same as the console script `pyaccel`."""
+
+from pyaccel.commands.pyaccel_cli import main
+
+if __name__ == "__main__":
+    main()

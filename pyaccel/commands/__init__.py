@@ -1,0 +1,1 @@
+"""The commands: one module a sub-command, and `pyaccel_cli` that chooses one."""

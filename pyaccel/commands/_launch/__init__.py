@@ -1,0 +1,1 @@
+"""What `pyaccel launch` is made of; pyaccel/commands/README.md is the map."""

@@ -1,0 +1,134 @@
+"""Starts the workers of one launch and stays until they have ended."""
+
+import os
+import signal
+from contextlib import ExitStack
+
+from pyaccel import _C
+from pyaccel.commands._launch import environment, worker
+from pyaccel.commands._launch.errors import LaunchError
+from pyaccel.commands._launch.output import Sink, Source
+from pyaccel.commands._launch.signals import Signals
+from pyaccel.commands._launch.supervisor import Supervisor
+from pyaccel.commands._launch.terminal import Terminal
+
+
+def run(settings, command, port):
+    """Run `command` on every process that `settings` ask for; the exit code."""
+    _open_standard_descriptors()
+    threads = environment.threads(settings, _C.usable_cpus())
+    common = environment.shared(settings, port, threads)
+    sinks = Sink(1), Sink(2)
+    if not settings.quiet:
+        for note in settings.notes:
+            sinks[1].say(note)
+    with ExitStack() as stack:
+        segment = None
+        if settings.num_processes > 1:
+            segment = _segment(settings.num_processes)
+            stack.callback(segment.close)
+        catcher = stack.enter_context(Signals())
+        crew = _Crew(settings, sinks, segment)
+        stack.callback(crew.close)
+        crew.start(command, common, catcher)
+        return Supervisor(
+            crew.workers,
+            crew.sources,
+            sinks,
+            catcher,
+            segment=segment,
+            terminal=crew.terminal,
+            settings=settings,
+        ).run()
+
+
+def _open_standard_descriptors():
+    """Fill 0, 1 and 2 if the launcher was started without, so that no pipe is one."""
+    while True:
+        fd = os.open(os.devnull, os.O_RDWR)
+        if fd > 2:
+            os.close(fd)
+            return
+
+
+def _segment(size):
+    try:
+        return _C.Segment(size)
+    except OSError as error:
+        raise LaunchError(
+            f"the shared memory of {size} processes cannot be made: {error}"
+        ) from None
+
+
+class _Crew:
+    """The workers, and the pipes between them and the launcher."""
+
+    def __init__(self, settings, sinks, segment):
+        self._size = settings.num_processes
+        self._sinks = sinks
+        self._segment_fd = None if segment is None else segment.fd
+        self.workers = []
+        self.sources = [[] for _ in range(self._size)]
+        self.terminal = None
+
+    def start(self, command, common, catcher):
+        """Start all of them, or end those that were started and raise."""
+        for rank in range(self._size):
+            with ExitStack() as ours:
+                try:
+                    stdio = self._stdio(rank, ours)
+                    self.workers.append(
+                        worker.start(
+                            rank,
+                            command,
+                            lambda pid, rank=rank: environment.of_rank(
+                                common, rank, pid, self._segment_fd
+                            ),
+                            stdio,
+                            self._segment_fd,
+                            catcher,
+                        )
+                    )
+                except OSError as error:
+                    self._abandon()
+                    raise LaunchError(
+                        f"rank {rank} of {self._size} cannot be started: "
+                        f"{error.strerror}; start fewer, or raise the limit (ulimit)"
+                    ) from None
+
+    def _stdio(self, rank, ours):
+        """The descriptors 0, 1 and 2 of `rank`; `ours` closes the launcher's copies."""
+        stdin = self._stdin(rank, ours)
+        if self._size == 1:
+            # Alone it has nobody to share with: no need to stand in between.
+            return stdin, 1, 2
+        ends = []
+        for sink in self._sinks:
+            ours_end, worker_end = os.pipe()
+            ours.callback(os.close, worker_end)
+            self.sources[rank].append(Source(ours_end, sink))
+            ends.append(worker_end)
+        return stdin, *ends
+
+    def _stdin(self, rank, ours):
+        if rank > 0:
+            fd = os.open(os.devnull, os.O_RDONLY)
+        elif os.isatty(0):
+            fd, pipe = os.pipe()
+            self.terminal = Terminal(pipe)
+        else:
+            return 0
+        ours.callback(os.close, fd)
+        return fd
+
+    def _abandon(self):
+        for one in self.workers:
+            one.send(signal.SIGKILL)
+            one.reap()
+
+    def close(self):
+        """Close the launcher's ends of the pipes."""
+        for source in (s for of_rank in self.sources for s in of_rank):
+            source.close()
+        if self.terminal is not None:
+            self.terminal.close()

@@ -1,0 +1,206 @@
+"""Watches over started workers until none is left, in one loop around `poll`."""
+
+import math
+import select
+import signal
+import time
+
+from pyaccel.commands._launch import groups, signals
+
+# Seconds between looks at processes that are not our children, when there are any.
+_LOOK = 0.02
+# Seconds for which killed processes may take to disappear.
+_LAST_WAIT = 5.0
+
+
+class Supervisor:
+    """Forwards output and signals; ends all workers when one fails.
+
+    `sources` are the workers' output, one list a rank (empty lists if they write to
+    the launcher's descriptors themselves); `segment` may be None for one worker.
+    """
+
+    def __init__(self, workers, sources, sinks, catcher, *, segment, terminal, settings):
+        self._workers = workers
+        self._sources = sources
+        self._out, self._err = sinks
+        self._catcher = catcher
+        self._segment = segment
+        self._terminal = terminal
+        self._grace = settings.grace
+        self._quiet = settings.quiet
+        # The process groups in which something may still run.
+        self._groups = {worker.pid for worker in workers}
+        self._first_failure = None
+        self._interrupted = False
+        self._look_for_ends = True
+        # From the first TERM or INT on: when to kill, and then when to give up.
+        self._deadline = None
+        self._killed = False
+        self._gave_up = False
+
+    def run(self):
+        """Return when all workers and their children have ended: the exit code."""
+        while not self._gave_up and not all(worker.ended for worker in self._workers):
+            self._step()
+        self._end_what_is_left()
+        for source in self._all_sources():
+            self._drain(source)
+            source.close()
+        while self._pending() and not self._gave_up:
+            self._step()
+        return self._exit_code()
+
+    def _step(self, at_most=math.inf):
+        """Wait for the next thing to happen, at most so many seconds, and handle it."""
+        poller, readers, writers = self._interests()
+        ready = {fd for fd, _ in poller.poll(self._timeout(at_most))}
+        now = time.monotonic()
+        if self._catcher.fd in ready:
+            for number in self._catcher.read():
+                self._handle_signal(number, now)
+        for fd, read in readers.items():
+            if fd in ready:
+                read(now)
+        for fd, write in writers.items():
+            if fd in ready:
+                write()
+                # Both sinks may lead to one pipe, whose room the first has used.
+                break
+        for source in self._all_sources():
+            if source.due is not None and source.due <= now:
+                source.flush()
+        if self._look_for_ends:
+            self._look_for_ends = False
+            self._check_ends(now)
+        if self._deadline is not None and self._deadline <= now:
+            self._escalate(now)
+
+    def _interests(self):
+        """What to wait for: a poll object, and who handles which descriptor."""
+        readers = {s.fd: s.read for s in self._all_sources() if not s.sink.full}
+        writers = {s.fd: s.write for s in (self._err, self._out) if s.waiting}
+        if self._terminal is not None:
+            to_read, to_write = self._terminal.interests()
+            readers.update((fd, lambda now: self._terminal.read()) for fd in to_read)
+            writers.update((fd, self._terminal.write) for fd in to_write)
+        poller = select.poll()
+        poller.register(self._catcher.fd, select.POLLIN)
+        for fd in readers:
+            poller.register(fd, select.POLLIN)
+        for fd in writers:
+            poller.register(fd, select.POLLOUT)
+        return poller, readers, writers
+
+    def _timeout(self, at_most):
+        """Milliseconds until the next thing that is due, None if there is nothing."""
+        times = [s.due for s in self._all_sources() if s.due is not None]
+        if self._deadline is not None:
+            times.append(self._deadline)
+        seconds = min(min(times, default=math.inf) - time.monotonic(), at_most)
+        return None if seconds == math.inf else max(0, math.ceil(seconds * 1000))
+
+    def _all_sources(self):
+        return [s for of_rank in self._sources for s in of_rank if s.open]
+
+    def _pending(self):
+        return self._err.waiting or self._out.waiting
+
+    def _handle_signal(self, number, now):
+        if number == signal.SIGCHLD:
+            self._look_for_ends = True
+        elif number == signal.SIGCONT:
+            if self._terminal is not None:
+                self._terminal.refresh()
+        elif not self._groups:  # only output is left, which nobody may be reading
+            self._gave_up = True
+        elif number == signal.SIGINT and self._interrupted:
+            self._kill(now)
+        else:
+            self._interrupted = self._interrupted or number == signal.SIGINT
+            self._note(
+                f"received {signals.name(number)} and passed it on; what has not ended "
+                f"within {self._grace:g} s is killed"
+            )
+            self._end(number, now)
+
+    def _check_ends(self, now):
+        ended = [worker for worker in self._workers if worker.check()]
+        for worker in ended:
+            # So that what it said last, such as its traceback, stands before the report.
+            for source in self._sources[worker.rank]:
+                self._drain(source)
+            if self._segment is not None:
+                self._segment.mark_ended(worker.rank, worker.describe_end())
+        failed = [worker for worker in ended if worker.code != 0]
+        if not failed or self._first_failure is not None:
+            return
+        # Of several at once, a killed one is more likely to be the cause than one that
+        # missed it.
+        self._first_failure = min(failed, key=lambda w: (w.code > 0, w.rank))
+        if self._deadline is None:
+            self._report(self._first_failure)
+            self._end(signal.SIGTERM, now)
+
+    def _report(self, worker):
+        text = worker.describe_end()
+        if worker.code == -signal.SIGKILL:
+            text += " (by the kernel, if memory ran out)"
+        others = sum(not other.ended for other in self._workers)
+        if others:
+            text += f"; ending the other {others}" if others > 1 else "; ending the other"
+        self._note(text)
+
+    def _note(self, text):
+        if not self._quiet:
+            self._err.say(text)
+
+    def _drain(self, source):
+        while source.open and source.read(time.monotonic()):
+            pass
+
+    def _send(self, number):
+        for pgid in self._groups:
+            groups.send(pgid, number)
+
+    def _end(self, number, now):
+        """Ask everyone to end, by `number`; who has not within the grace is killed."""
+        self._send(number)
+        # A stopped process gets no signal but KILL before it goes on.
+        self._send(signal.SIGCONT)
+        if self._deadline is None:
+            self._deadline = now + self._grace
+
+    def _kill(self, now):
+        self._killed = True
+        self._send(signal.SIGKILL)
+        self._deadline = now + _LAST_WAIT
+
+    def _escalate(self, now):
+        if not self._killed:
+            self._kill(now)
+            return
+        self._gave_up = True
+        left = ", ".join(str(w) for w in self._workers if not w.ended) or "a child"
+        self._err.say(f"{left} has not ended {_LAST_WAIT:g} s after SIGKILL; leaving it")
+
+    def _end_what_is_left(self):
+        """End the processes that ended workers have left in their groups."""
+        for worker in self._workers:
+            if worker.ended:
+                worker.reap()
+        # Without its zombie a group without processes is gone, and one with processes
+        # keeps its number: from here on only those are signalled.
+        self._groups = {pgid for pgid in self._groups if not groups.is_empty(pgid)}
+        while self._groups and not self._gave_up:
+            self._groups = groups.alive(self._groups)
+            if self._groups and self._deadline is None:
+                self._end(signal.SIGTERM, time.monotonic())
+            if self._groups:
+                self._step(at_most=_LOOK)
+
+    def _exit_code(self):
+        if self._first_failure is None:
+            return 0
+        code = self._first_failure.code
+        return 128 - code if code < 0 else code
