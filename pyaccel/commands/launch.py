@@ -18,21 +18,9 @@ def launch_command_parser(subparsers=None):
     from pyaccel.commands._launch import parser as module
 
     if subparsers is None:
-        parser = module.LaunchParser(
-            "pyaccel launch",
-            description=module.DESCRIPTION,
-            add_help=False,
-            allow_abbrev=False,
-        )
-    else:
-        parser = subparsers.add_parser(
-            "launch",
-            description=module.DESCRIPTION,
-            add_help=False,
-            allow_abbrev=False,
-        )
-        parser.set_defaults(func=launch_command)
-    module.add_options(parser)
+        return module.create()
+    parser = module.create_below(subparsers)
+    parser.set_defaults(func=launch_command)
     return parser
 
 
@@ -46,7 +34,7 @@ def launch_command(args):
     # Imported here: `--help` and wrong command lines do without them.
     from pyaccel.commands._launch import port, run, settings, target
 
-    chosen = settings.Settings(args)
+    chosen = settings.resolve(args)
     command = target.command(chosen)
     code = run.run(chosen, command, port.choose(chosen.main_process_port))
     if code != 0:

@@ -3,8 +3,10 @@
 import os
 
 # Left by an outer launcher, these would make a worker take part in its group.
-_FOREIGN = ("TORCHELASTIC_", "PYACCEL_CONTROL", "GROUP_RANK", "GROUP_WORLD_SIZE")
-_FOREIGN += ("ROLE_",)
+_FOREIGN = (
+    *("GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_"),
+    *("PYACCEL_CONTROL", "TORCHELASTIC_"),
+)
 
 
 def shared(settings, port, threads):

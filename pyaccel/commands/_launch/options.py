@@ -7,7 +7,9 @@ Names, defaults and choices are accelerate's. Every long option may be spelled w
 from collections import namedtuple
 
 # kind: "flag" (takes no value), "int", "float" or "text".
-Option = namedtuple("Option", "name kind default help choices short", defaults=(None, None))
+Option = namedtuple(
+    "Option", "name kind default help choices short", defaults=(None, None)
+)
 
 MIXED_PRECISION = ("no", "fp16", "bf16", "fp8")
 DYNAMO_MODES = ("default", "reduce-overhead", "max-autotune")
@@ -21,15 +23,23 @@ _TABLE = (
     Option("num_machines", "int", None, "how many machines take part; 1"),
     Option("machine_rank", "int", None, "the rank of this machine; 0"),
     Option("main_process_ip", "text", None, "the address of rank 0; this machine's"),
-    Option("main_process_port", "int", None, "the port of rank 0; 0 or none: a free one"),
+    Option(
+        "main_process_port", "int", None, "the port of rank 0; 0 or none: a free one"
+    ),
     Option("gpu_ids", "text", None, "the GPUs to use, such as 0,2; or all"),
     Option("mixed_precision", "text", None, "the precision to run in", MIXED_PRECISION),
-    Option("num_cpu_threads_per_process", "int", None, "OMP_NUM_THREADS of each process"),
+    Option(
+        "num_cpu_threads_per_process", "int", None, "OMP_NUM_THREADS of each process"
+    ),
     Option("enable_cpu_affinity", "flag", False, "bind processes to their GPU's cores"),
     Option("debug", "flag", False, "check the shapes of every operation"),
-    Option("grace", "float", 5.0, "seconds between TERM and KILL when ending processes"),
+    Option(
+        "grace", "float", 5.0, "seconds between TERM and KILL when ending processes"
+    ),
     Option("module", "flag", False, "the script is a module, as python -m", short="m"),
-    Option("no_python", "flag", False, "the script is a program: run it without python"),
+    Option(
+        "no_python", "flag", False, "the script is a program: run it without python"
+    ),
     Option("dynamo_backend", "text", None, "the backend of torch.compile"),
     Option("dynamo_mode", "text", "default", "the mode of torch.compile", DYNAMO_MODES),
     Option("dynamo_use_fullgraph", "flag", False, "torch.compile(fullgraph=True)"),

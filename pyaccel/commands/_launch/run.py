@@ -68,49 +68,39 @@ class _Crew:
         self._sinks = sinks
         self._segment_fd = None if segment is None else segment.fd
         self.workers = []
-        self.sources = [[] for _ in range(self._size)]
+        self.sources: list[list[Source]] = [[] for _ in range(self._size)]
         self.terminal = None
 
     def start(self, command, common, catcher):
         """Start all of them, or end those that were started and raise."""
         for rank in range(self._size):
-            with ExitStack() as ours:
-                try:
-                    stdio = self._stdio(rank, ours)
-                    self.workers.append(
-                        worker.start(
-                            rank,
-                            command,
-                            lambda pid, rank=rank: environment.of_rank(
-                                common, rank, pid, self._segment_fd
-                            ),
-                            stdio,
-                            self._segment_fd,
-                            catcher,
-                        )
-                    )
-                except OSError as error:
-                    self._abandon()
-                    raise LaunchError(
-                        f"rank {rank} of {self._size} cannot be started: "
-                        f"{error.strerror}; start fewer, or raise the limit (ulimit)"
-                    ) from None
+            try:
+                with ExitStack() as copies:
+                    stdio = self._stdio(rank, copies)
+                    job = worker.Job(rank, command, common, stdio, self._segment_fd)
+                    self.workers.append(worker.start(job, catcher))
+            except OSError as error:
+                self._abandon()
+                raise LaunchError(
+                    f"rank {rank} of {self._size} cannot be started: {error.strerror}; "
+                    "start fewer, or raise the limit (ulimit)"
+                ) from None
 
-    def _stdio(self, rank, ours):
-        """The descriptors 0, 1 and 2 of `rank`; `ours` closes the launcher's copies."""
-        stdin = self._stdin(rank, ours)
+    def _stdio(self, rank, copies):
+        """The descriptors 0, 1 and 2 of `rank`; `copies` closes the launcher's own."""
+        stdin = self._stdin(rank, copies)
         if self._size == 1:
             # Alone it has nobody to share with: no need to stand in between.
             return stdin, 1, 2
         ends = []
         for sink in self._sinks:
-            ours_end, worker_end = os.pipe()
-            ours.callback(os.close, worker_end)
-            self.sources[rank].append(Source(ours_end, sink))
+            launcher_end, worker_end = os.pipe()
+            copies.callback(os.close, worker_end)
+            self.sources[rank].append(Source(launcher_end, sink))
             ends.append(worker_end)
         return stdin, *ends
 
-    def _stdin(self, rank, ours):
+    def _stdin(self, rank, copies):
         if rank > 0:
             fd = os.open(os.devnull, os.O_RDONLY)
         elif os.isatty(0):
@@ -118,7 +108,7 @@ class _Crew:
             self.terminal = Terminal(pipe)
         else:
             return 0
-        ours.callback(os.close, fd)
+        copies.callback(os.close, fd)
         return fd
 
     def _abandon(self):

@@ -1,6 +1,7 @@
 """What a launch will do: the command line over the configuration file over guesses."""
 
 import os
+from types import SimpleNamespace
 
 from pyaccel.commands._launch import config_file
 from pyaccel.commands._launch.command_line import convert
@@ -28,36 +29,39 @@ _DYNAMO = (
     "dynamo_use_regional_compilation",
 )
 _TRAINING_TYPES = ("DEEPSPEED", "FSDP", "MEGATRON_LM", "TPU", "XLA")
-_TYPES = ("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "MULTI_HPU")
-_TYPES += ("MULTI_MLU", "MULTI_SDAA", "MULTI_MUSA", "MULTI_NEURON")
+_TYPES = (
+    *("NO", "MULTI_CPU", "MULTI_GPU", "MULTI_XPU", "MULTI_NPU", "MULTI_HPU"),
+    *("MULTI_MLU", "MULTI_SDAA", "MULTI_MUSA", "MULTI_NEURON"),
+)
 
 
-class Settings:
-    """One attribute an option, each with its final value, and `notes` for the user.
+def resolve(args):
+    """A namespace with one attribute an option, each with its final value.
 
-    `use_cpu` stands for `--cpu` and the file's `use_cpu`; `command` and `port` are
-    not here, as they need a look at the machine.
+    Besides the options it has `use_cpu`, which stands for `--cpu` and for the file's
+    key of that name, the script with its arguments, and `notes` for the user.
     """
-
-    def __init__(self, args):
-        given = getattr(args, "nondefault", None)
-        if given is None:  # a namespace made by hand
-            given = {n for n, o in OPTIONS.items() if getattr(args, n, o.default) != o.default}
-        for name, option in OPTIONS.items():
-            setattr(self, name, getattr(args, name, option.default))
-        self.training_script = args.training_script
-        self.training_script_args = list(args.training_script_args)
-        self.notes = []
-        _check_command_line(self, given)
-        self.use_cpu = self.cpu
-        path = self.config_file
-        if path is None and not self.cpu and os.path.isfile(config_file.default_path()):
-            path = config_file.default_path()
-        if path is not None:
-            _take_file(self, config_file.read(path), path, given)
-        _check_one_machine(self)
-        _fill(self, guess=path is None)
-        _note_place(self, getattr(args, "found_after_script", None))
+    given = getattr(args, "nondefault", None)
+    values = {n: getattr(args, n, o.default) for n, o in OPTIONS.items()}
+    if given is None:  # a namespace that no parser of ours has made
+        given = {n for n, o in OPTIONS.items() if values[n] != o.default}
+    settings = SimpleNamespace(
+        **values,
+        use_cpu=values["cpu"],
+        training_script=args.training_script,
+        training_script_args=list(args.training_script_args),
+        notes=[],
+    )
+    _check_command_line(settings, given)
+    path = settings.config_file
+    if path is None and not settings.cpu and os.path.isfile(config_file.default_path()):
+        path = config_file.default_path()
+    if path is not None:
+        _take_file(settings, config_file.read(path), path, given)
+    _check_one_machine(settings)
+    _fill(settings, guess=path is None)
+    _note_place(settings, getattr(args, "found_after_script", None))
+    return settings
 
 
 def _check_command_line(settings, given):
@@ -122,7 +126,8 @@ def _check_kind(settings, kind, values, path):
         )
     if kind not in _TYPES + _TRAINING_TYPES:
         raise LaunchError(
-            f"distributed_type in {path!r} must be one of {', '.join(_TYPES)}, not {kind!r}"
+            f"distributed_type in {path!r} must be one of {', '.join(_TYPES)}, "
+            f"not {kind!r}"
         )
     if kind in _TRAINING_TYPES and not (settings.cpu or settings.multi_gpu):
         raise LaunchError(
@@ -132,7 +137,7 @@ def _check_kind(settings, kind, values, path):
 
 
 def _flat(values, path):
-    """The keys of the file, those of its two nested parts under their options' names."""
+    """The keys of the file; those of its nested parts under their options' names."""
     for key, value in values.items():
         if key == "mixed_precision" and value is False:
             yield key, "no"  # an unquoted no is False in YAML
@@ -153,7 +158,9 @@ def _check_one_machine(settings):
         value = getattr(settings, name)
         if value is None or value in allowed:
             continue
-        remedy = f"only {' or '.join(map(str, allowed))} can be given" if allowed else ""
+        remedy = (
+            f"only {' or '.join(map(str, allowed))} can be given" if allowed else ""
+        )
         raise LaunchError(
             f"{name} is {value!r}, but pyaccel launch starts the processes of one "
             f"machine, once; {remedy or 'leave it out'}"
@@ -195,6 +202,6 @@ def _note_place(settings, word):
     if word is not None:
         settings.notes.append(
             f"{word} stands after the script: starting {settings.num_processes} "
-            "process(es), and passing it on to the script; put -- before it to only "
-            "pass it on"
+            "process(es), and passing it on to the script; put -- before the "
+            "script to leave it to the script"
         )

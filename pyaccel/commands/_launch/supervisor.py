@@ -20,7 +20,9 @@ class Supervisor:
     the launcher's descriptors themselves); `segment` may be None for one worker.
     """
 
-    def __init__(self, workers, sources, sinks, catcher, *, segment, terminal, settings):
+    def __init__(
+        self, workers, sources, sinks, catcher, *, segment, terminal, settings
+    ):
         self._workers = workers
         self._sources = sources
         self._out, self._err = sinks
@@ -127,7 +129,7 @@ class Supervisor:
     def _check_ends(self, now):
         ended = [worker for worker in self._workers if worker.check()]
         for worker in ended:
-            # So that what it said last, such as its traceback, stands before the report.
+            # So that its last words, such as a traceback, stand before the report.
             for source in self._sources[worker.rank]:
                 self._drain(source)
             if self._segment is not None:
@@ -148,7 +150,9 @@ class Supervisor:
             text += " (by the kernel, if memory ran out)"
         others = sum(not other.ended for other in self._workers)
         if others:
-            text += f"; ending the other {others}" if others > 1 else "; ending the other"
+            text += (
+                f"; ending the other {others}" if others > 1 else "; ending the other"
+            )
         self._note(text)
 
     def _note(self, text):
@@ -182,7 +186,9 @@ class Supervisor:
             return
         self._gave_up = True
         left = ", ".join(str(w) for w in self._workers if not w.ended) or "a child"
-        self._err.say(f"{left} has not ended {_LAST_WAIT:g} s after SIGKILL; leaving it")
+        self._err.say(
+            f"{left} has not ended {_LAST_WAIT:g} s after SIGKILL; leaving it"
+        )
 
     def _end_what_is_left(self):
         """End the processes that ended workers have left in their groups."""

@@ -54,7 +54,9 @@ def _check_module(name):
     """Find the module without importing its packages: they may import torch."""
     parts = name.split(".")
     if not all(part.isidentifier() for part in parts):
-        raise LaunchError(f"{name!r} is not the name of a module; leave -m out for a file")
+        raise LaunchError(
+            f"{name!r} is not the name of a module; leave -m out for a file"
+        )
     path = None
     for place in range(len(parts)):
         whole = ".".join(parts[: place + 1])
@@ -70,7 +72,9 @@ def _check_module(name):
         if path is not None and _changes_its_path(spec):
             return
     if path is not None and _find(f"{name}.__main__", path) is None:
-        raise LaunchError(f"{name!r} is a package without a __main__; name a module in it")
+        raise LaunchError(
+            f"{name!r} is a package without a __main__; name a module in it"
+        )
 
 
 def _find(name, path):
@@ -86,7 +90,7 @@ def _find(name, path):
 
 
 def _changes_its_path(spec):
-    """True if the package may find modules elsewhere, which only running it can tell."""
+    """True if the package may have modules elsewhere, which only running it tells."""
     try:
         with open(spec.origin, "rb") as file:
             return b"__path__" in file.read()

@@ -3,12 +3,19 @@
 import fcntl
 import os
 import signal
+from collections import namedtuple
+from contextlib import suppress
 
 from pyaccel import _C
-from pyaccel.commands._launch import groups, signals
+from pyaccel.commands._launch import environment, groups, signals
 
 # What shells answer if a program could not be executed.
 _CANNOT_EXECUTE = 126
+
+
+# What a worker is started with: `environment` is what all have alike, `stdio` the
+# descriptors that it gets as 0, 1 and 2, `segment_fd` the shared memory, if any.
+Job = namedtuple("Job", "rank command environment stdio segment_fd")
 
 
 class Worker:
@@ -22,8 +29,8 @@ class Worker:
         self.rank = rank
         self.pid = pid
         self.ended = False
-        # As `os.waitid` gives it: the exit code, or minus the signal that killed it.
-        self.code = None
+        # Once it has ended: its exit code, or minus the signal that killed it.
+        self.code = 0
         self._lifeline = lifeline
 
     def __str__(self):
@@ -58,45 +65,47 @@ class Worker:
         os.close(self._lifeline)
 
 
-def start(rank, command, compose, stdio, segment_fd, catcher):
-    """Start `command` as the worker `rank`, with `stdio` as descriptors 0, 1 and 2.
+def start(job, catcher):
+    """Start `job` as a worker, through the signals that `catcher` watches.
 
-    `compose(pid)` gives its environment. `OSError` if no process can be made; a command
-    that cannot be executed is the worker's own failure, said on its stderr.
+    `OSError` if no process can be made; a command that cannot be executed is the
+    worker's own failure, said on its stderr.
     """
     launcher = os.getpid()
     lifeline, held = os.pipe()
     try:
         pid = catcher.fork()
+        if pid == 0:
+            _become(job, lifeline, launcher)
     except OSError:
         os.close(held)
         raise
     finally:
-        if os.getpid() == launcher:
-            os.close(lifeline)
-    if pid == 0:
-        _become(rank, command, compose, stdio, segment_fd, lifeline, launcher)
-    try:
-        # Also done by the worker: whoever comes first, the group exists from here on.
+        os.close(lifeline)
+    # Also done by the worker: whoever comes first, the group exists from here on. It
+    # is refused when the worker has done so and gone on to execute its command.
+    with suppress(PermissionError, ProcessLookupError):
         os.setpgid(pid, pid)
-    except (PermissionError, ProcessLookupError):  # it has executed or ended already
-        pass
-    return Worker(rank, pid, held)
+    return Worker(job.rank, pid, held)
 
 
-def _become(rank, command, compose, stdio, segment_fd, lifeline, launcher):
+def _become(job, lifeline, launcher):
     """In the new process: turn it into the worker. Never returns."""
     try:
         os.setpgid(0, 0)
         _tie_to(launcher, lifeline)
-        for target, fd in enumerate(stdio):
+        for target, fd in enumerate(job.stdio):
             if fd != target:
                 os.dup2(fd, target)
-        if segment_fd is not None:
-            os.set_inheritable(segment_fd, True)
-        os.execve(command[0], command, compose(os.getpid()))
+        if job.segment_fd is not None:
+            os.set_inheritable(job.segment_fd, True)
+        variables = environment.of_rank(
+            job.environment, job.rank, os.getpid(), job.segment_fd
+        )
+        os.execve(job.command[0], job.command, variables)
     except BaseException as error:
-        text = f"pyaccel launch: rank {rank} cannot execute {command[0]!r}: {error}\n"
+        program = job.command[0]
+        text = f"pyaccel launch: rank {job.rank} cannot execute {program!r}: {error}\n"
         os.write(2, text.encode(errors="replace"))
     finally:
         os._exit(_CANNOT_EXECUTE)
@@ -121,5 +130,3 @@ def _tie_to(launcher, lifeline):
         pass
     if os.getppid() != launcher:  # gone before the kernel was asked
         os._exit(128 + signal.SIGKILL)
-
-
