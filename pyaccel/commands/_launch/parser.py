@@ -21,6 +21,7 @@ class LaunchParser(argparse.ArgumentParser):
     """Shows the options as argparse does; reads them with `command_line.parse`."""
 
     def parse_known_args(self, args=None, namespace=None):
+        """As argparse's; nothing is left over, since what is unknown is an error."""
         try:
             parsed = parse(sys.argv[1:] if args is None else args)
         except LaunchError as error:

@@ -3,7 +3,7 @@
 import os
 import stat
 import sys
-from importlib.machinery import PathFinder
+from importlib.machinery import PathFinder, all_suffixes
 
 from pyaccel.commands._launch.errors import LaunchError
 
@@ -52,35 +52,41 @@ def _program(name):
 
 def _check_module(name):
     """Find the module without importing its packages: they may import torch."""
-    parts = name.split(".")
-    if not all(part.isidentifier() for part in parts):
+    first, *parts = name.split(".")
+    if not all(part.isidentifier() for part in (first, *parts)):
         raise LaunchError(
             f"{name!r} is not the name of a module; leave -m out for a file"
         )
-    path = None
-    for place in range(len(parts)):
-        whole = ".".join(parts[: place + 1])
-        spec = _find(whole, path)
-        if spec is None:
-            raise LaunchError(
-                f"there is no module {whole!r}; install it, or start in the folder "
-                "that it is in"
-            )
-        path = spec.submodule_search_locations
-        if path is None and whole != name:
-            raise LaunchError(f"there is no module {name!r}: {whole!r} is no package")
-        if path is not None and _changes_its_path(spec):
+    spec = _find_first(first)
+    if spec is None:
+        raise _no_module(name, first)
+    folders = spec.submodule_search_locations
+    for place, part in enumerate(parts):
+        above = ".".join([first, *parts[:place]])
+        if folders is None:
+            raise LaunchError(f"{name!r} cannot be run: {above!r} is no package")
+        if not _can_be_searched(folders):
             return
-    if path is not None and _find(f"{name}.__main__", path) is None:
-        raise LaunchError(
-            f"{name!r} is a package without a __main__; name a module in it"
-        )
+        found, folders = _find_inside(folders, part)
+        if not found:
+            raise _no_module(name, f"{above}.{part}")
+    if folders is not None and _can_be_searched(folders):
+        found, _ = _find_inside(folders, "__main__")
+        if not found:
+            raise LaunchError(
+                f"{name!r} is a package without a __main__; name a module in it"
+            )
 
 
-def _find(name, path):
-    """The spec of `name` inside the packages' folders `path`, or at the top if None."""
-    if path is not None:
-        return PathFinder.find_spec(name, path)
+def _no_module(name, missing):
+    return LaunchError(
+        f"{name!r} cannot be run: there is no module {missing!r}; install it, or start "
+        "in the folder that it is in"
+    )
+
+
+def _find_first(name):
+    """The spec of a module that is in no package, or None."""
     # `python -m` looks in the current folder first, wherever the launcher itself is.
     spec = PathFinder.find_spec(name, [os.getcwd(), *sys.path])
     for finder in sys.meta_path:
@@ -89,10 +95,35 @@ def _find(name, path):
     return spec
 
 
-def _changes_its_path(spec):
-    """True if the package may have modules elsewhere, which only running it tells."""
-    try:
-        with open(spec.origin, "rb") as file:
-            return b"__path__" in file.read()
-    except (OSError, TypeError):  # TypeError: a namespace package has no origin
-        return False
+def _can_be_searched(folders):
+    """False if only importing the package can tell where its modules are.
+
+    So it is in an archive, and if its `__init__.py` has to do with its `__path__`.
+    """
+    for folder in folders:
+        if not os.path.isdir(folder):
+            return False
+        try:
+            with open(os.path.join(folder, "__init__.py"), "rb") as file:
+                if b"__path__" in file.read():
+                    return False
+        except FileNotFoundError:
+            continue
+    return True
+
+
+def _find_inside(folders, part):
+    """Whether `part` is in a package's folders, and its own folders if a package."""
+    places = [os.path.join(folder, part) for folder in folders]
+    for place in places:
+        if _is_module(os.path.join(place, "__init__")):
+            return True, [place]
+        if _is_module(place):
+            return True, None
+    # Folders without an __init__.py are together one package.
+    places = [place for place in places if os.path.isdir(place)]
+    return bool(places), places or None
+
+
+def _is_module(stem):
+    return any(os.path.isfile(stem + suffix) for suffix in all_suffixes())
