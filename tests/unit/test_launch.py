@@ -246,7 +246,7 @@ def test_descriptors_of_workers(launch, fresh):
     script = """
         import os
         with os.scandir("/proc/self/fd") as entries:
-            targets = [os.readlink(entry.path) for entry in entries if int(entry.name) > 2]
+            targets = [os.readlink(e.path) for e in entries if int(e.name) > 2]
         print(*(target.partition(":")[0] for target in targets))
     """
     result = launch("--num_processes=2", str(fresh.script(script))).check()

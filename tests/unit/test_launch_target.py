@@ -1,4 +1,4 @@
-"""What `pyaccel launch` is asked to run is found, or refused, before anything starts."""
+"""What a launch is asked to run is found, or refused, before anything starts."""
 
 import os
 import sys

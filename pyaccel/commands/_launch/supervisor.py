@@ -35,6 +35,8 @@ class Supervisor:
         self._groups = {worker.pid for worker in workers}
         self._first_failure = None
         self._interrupted = False
+        # After the second interrupt: output that nobody reads is not waited for.
+        self._impatient = False
         self._look_for_ends = True
         # From the first TERM or INT on: when to kill, and then when to give up.
         self._deadline = None
@@ -49,7 +51,7 @@ class Supervisor:
         for source in self._all_sources():
             self._drain(source)
             source.close()
-        while self._pending() and not self._gave_up:
+        while self._pending() and not self._gave_up and not self._impatient:
             self._step()
         return self._exit_code()
 
@@ -117,6 +119,7 @@ class Supervisor:
         elif not self._groups:  # only output is left, which nobody may be reading
             self._gave_up = True
         elif number == signal.SIGINT and self._interrupted:
+            self._impatient = True
             self._kill(now)
         else:
             self._interrupted = self._interrupted or number == signal.SIGINT
