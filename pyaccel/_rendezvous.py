@@ -32,6 +32,7 @@ from ._world import World
 _HELLO = struct.Struct("!32sI")
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid, as the kernel fills them in
 _BATCH = 200  # the kernel passes at most 253 descriptors in one message
+_HELLO_TIMEOUT = 10.0  # seconds for a connected process to show itself
 _GLANCE = 0.25  # seconds between two looks at whether a rank gave up
 
 
@@ -103,11 +104,17 @@ def _serve(
 
     present = bytes(pidfd >= 0 for pidfd in pidfds)
     passed = [pidfd for pidfd in pidfds if pidfd >= 0]
-    for peer in peers.values():
+    for rank, peer in peers.items():
         peer.settimeout(left(deadline))
-        socket.send_fds(peer, [present], [segment.fd])
-        for start in range(0, len(passed), _BATCH):
-            socket.send_fds(peer, [b"pidfds"], passed[start : start + _BATCH])
+        try:
+            socket.send_fds(peer, [present], [segment.fd])
+            for start in range(0, len(passed), _BATCH):
+                socket.send_fds(peer, [b"pidfds"], passed[start : start + _BATCH])
+        except OSError as error:
+            raise _C.DistributedPeerError(
+                f"set-up of {world.size} processes: rank {rank} came but took no "
+                f"segment from rank 0: {error}"
+            ) from error
     return [segment.fd, *pidfds]
 
 
@@ -189,7 +196,7 @@ def _take(
 
 def _receive_hello(peer, deadline, resources) -> tuple[bytes, int, int] | None:
     """Secret, rank and process descriptor (or -1) of a peer; None if it was silent."""
-    peer.settimeout(min(left(deadline), 10.0))
+    peer.settimeout(min(left(deadline), _HELLO_TIMEOUT))
     try:
         message, fds = _receive(peer, _HELLO.size, 1, resources)
     except OSError:

@@ -88,6 +88,11 @@ def exchange(
     try:
         store.wait(keys, timedelta(seconds=seconds))
     except RuntimeError as error:
+        if not has(store, keys[world.rank]):
+            raise _C.DistributedPeerError(
+                f"set-up of {world.size} processes: the process that serves the store, "
+                "rank 0 or torchrun, ended; its own output says why"
+            ) from error
         missing = [str(rank) for rank, key in enumerate(keys) if not has(store, key)]
         raise _C.DistributedTimeoutError(
             f"set-up of {world.size} processes: rank {', '.join(missing)} did not come "

@@ -1,0 +1,65 @@
+"""accelerate's parameters, in its order and with its defaults, begin each of ours."""
+
+import importlib
+import inspect
+
+import pytest
+
+MODULES = ["state", "accelerator", "utils", "utils.environment", "utils.operations"]
+# A value that only says that nothing was passed: another object in each library.
+SENTINELS = {"split_batches"}
+
+
+def public(module):
+    """What a module of ours defines or names in its table, under accelerate's name."""
+    ours = importlib.import_module(f"pyaccel.{module}")
+    names = getattr(ours, "__all__", None) or [
+        name
+        for name, value in vars(ours).items()
+        if getattr(value, "__module__", None) == ours.__name__
+    ]
+    theirs = importlib.import_module(f"accelerate.{module}")
+    for name in names:
+        if not name.startswith("_") and hasattr(theirs, name):
+            yield f"{module}.{name}", getattr(ours, name), getattr(theirs, name)
+
+
+def callables():
+    """Every function, constructor and method that both libraries have."""
+    for module in MODULES:
+        for name, ours, theirs in public(module):
+            if not inspect.isclass(ours):
+                yield name, ours, theirs
+                continue
+            if issubclass(ours, (str, Exception)):
+                continue  # enumerations and errors: nobody calls them with arguments
+            for member, their_member in inspect.getmembers(theirs, inspect.isroutine):
+                hidden = member.startswith("_") and member != "__init__"
+                if not hidden and hasattr(ours, member):
+                    yield f"{name}.{member}", getattr(ours, member), their_member
+
+
+def parameters(function):
+    return [
+        (p.name, p.kind, None if p.name in SENTINELS else p.default)
+        for p in inspect.signature(function).parameters.values()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [pytest.param(ours, theirs, id=name) for name, ours, theirs in callables()],
+)
+def test_parameters(ours, theirs):
+    expected = parameters(theirs)
+    assert parameters(ours)[: len(expected)] == expected
+
+
+def test_members_are_all_offered():
+    """Every member of accelerate's PartialState that is not private is also ours."""
+    from accelerate import PartialState as Theirs
+
+    from pyaccel import PartialState
+
+    missing = {name for name in dir(Theirs) if not name.startswith("_")}
+    assert missing - set(dir(PartialState)) == set()
