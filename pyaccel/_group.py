@@ -70,6 +70,14 @@ def join(world: World, backend: str | None, options: dict[str, Any]) -> None:
     comm = joined
 
 
+def exchange(joined: _C.Comm, own: Any) -> list[Any]:
+    """What every rank says of itself, in rank order, within an operation of ours."""
+    # Without the barrier, a script's gather_object on another rank, called out of step,
+    # would be taken for this one.
+    joined.barrier()
+    return joined.gather_object(own)
+
+
 def leave() -> None:
     """Leaves the group; operations after that say so. May be called twice."""
     if comm is not None and _history.forked_from is None:

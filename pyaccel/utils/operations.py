@@ -83,9 +83,9 @@ def broadcast_object_list(object_list, from_process: int = 0):
     if comm is None:
         _check_lists([own])
         return object_list
-    # Told to everybody first, so that a mistake of one is an error of all.
-    _check_lists(comm.gather_object(own))
     received = comm.broadcast_object(object_list, from_process)
+    # Told to everybody, so that a mistake of one is an error of all.
+    _check_lists(comm.gather_object(own))
     if comm.rank != from_process:
         object_list[:] = received
     return object_list
@@ -166,7 +166,7 @@ def _verify(comm: "_C.Comm", tree, operation: str) -> None:
 
     shapes = _apply(shape, tree, operation)
     wrong = next((device for device in devices if device != expected), None)
-    reports = comm.gather_object((wrong, shapes))
+    reports = _group.exchange(comm, (wrong, shapes))
     for wrong, _ in reports:
         if wrong is not None:
             raise DistributedOperationException(
