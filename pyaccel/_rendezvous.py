@@ -31,6 +31,7 @@ from ._world import World
 
 _HELLO = struct.Struct("!32sI")
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid, as the kernel fills them in
+_TIMEVAL = struct.Struct("ll")  # seconds and microseconds
 _BATCH = 200  # the kernel passes at most 253 descriptors in one message
 _HELLO_TIMEOUT = 10.0  # seconds for a connected process to show itself
 _GLANCE = 0.25  # seconds between two looks at whether a rank gave up
@@ -172,8 +173,7 @@ def _take(
     server = resources.enter_context(
         socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     )
-    server.settimeout(left(deadline))
-    server.connect(f"\0{offer['name']}")
+    _connect(server, offer["name"], deadline)
     if _user_of(server) != os.geteuid():
         raise PermissionError("the socket belongs to another user")
     pidfd = _own_pidfd(resources)
@@ -192,6 +192,17 @@ def _take(
         received += batch
     pidfds = iter(received)
     return [fds[0], *(next(pidfds) if there else -1 for there in present)]
+
+
+def _connect(server: socket.socket, name: str, deadline: float) -> None:
+    """Connects, and waits while more than rank 0 has room for are before this one."""
+    # Python's own timeout would make the socket non-blocking, where a queue that is
+    # full is an error at once.
+    seconds = left(deadline)
+    timeval = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1e6))
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+    server.connect(f"\0{name}")
+    server.settimeout(left(deadline))
 
 
 def _receive_hello(peer, deadline, resources) -> tuple[bytes, int, int] | None:

@@ -53,13 +53,3 @@ def parameters(function):
 def test_parameters(ours, theirs):
     expected = parameters(theirs)
     assert parameters(ours)[: len(expected)] == expected
-
-
-def test_members_are_all_offered():
-    """Every member of accelerate's PartialState that is not private is also ours."""
-    from accelerate import PartialState as Theirs
-
-    from pyaccel import PartialState
-
-    missing = {name for name in dir(Theirs) if not name.startswith("_")}
-    assert missing - set(dir(PartialState)) == set()

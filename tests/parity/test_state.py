@@ -1,9 +1,6 @@
 """One script under accelerate and under pyaccel: the same state, the same errors."""
 
 import json
-from functools import partial
-
-import pytest
 
 # Writes one JSON object a process: for each case the repr of what came out of it, or an
 # exception's type and text.
@@ -104,8 +101,3 @@ def agree(run, directory, size):
 
 def test_alone(fresh, tmp_path):
     agree(fresh.python, tmp_path, 1)
-
-
-@pytest.mark.parametrize("size", [2, 3])
-def test_under_torchrun(fresh, tmp_path, size):
-    agree(partial(fresh.torchrun, size=size), tmp_path, size)
