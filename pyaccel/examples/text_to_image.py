@@ -102,7 +102,7 @@ def paint(pipeline, prompt, steps, seed):
 def file_name(number, prompt):
     """The file of a prompt; the number keeps equal prompts and long ones apart."""
     words = re.sub(r"\W+", "-", prompt.lower()).strip("-")[:60]
-    return f"{number:03d}-{words}.png"
+    return "-".join(filter(None, [f"{number:03d}", words])) + ".png"
 
 
 def contact_sheet(pictures):

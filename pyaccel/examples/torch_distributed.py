@@ -21,6 +21,15 @@ from pyaccel.utils import gather_object
 
 PROMPTS = ["a dog", "a cat", "a chicken", "a horse"]
 
+# What a launcher told this one process would mislead the processes that it spawns.
+LAUNCHER_VARIABLES = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "TORCHELASTIC_USE_AGENT_STORE",
+)
+
 EPILOG = """\
   python -m pyaccel.examples.torch_distributed --num_processes 2 --tiny
   torchrun --nproc_per_node 2 -m pyaccel.examples.torch_distributed --tiny
@@ -42,8 +51,8 @@ def main():
 
 def spawn(args):
     """Start the processes as the guides do, with an address for them to meet at."""
-    # The variables of a launcher that started this one process would mislead them.
-    os.environ.pop("TORCHELASTIC_USE_AGENT_STORE", None)
+    for name in LAUNCHER_VARIABLES:
+        os.environ.pop(name, None)
     os.environ["MASTER_ADDR"] = "127.0.0.1"
     os.environ["MASTER_PORT"] = str(free_port())
     world_size = args.num_processes
