@@ -7,6 +7,7 @@ that a second run only runs. From the command line: `python -m tests.c.runner`.
 
 import argparse
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,12 @@ SANITIZERS = {
 }
 
 # Programs whose threads share memory: only these run under the thread sanitizer.
-THREADED = ("test_comm", "test_wait")
+THREADED = ("test_comm", "test_sys")
+
+# No file, shared memory included, may grow beyond this in a test program: the system
+# refuses at once instead of reserving page by page and ending processes for want of
+# memory, others' among them.
+FILE_LIMIT = 1 << 30
 
 # A program that takes longer hangs: each of its own waits has a shorter deadline.
 TIMEOUT = 120.0
@@ -134,6 +140,11 @@ def build(program, kind):
     return target
 
 
+def limit_files():
+    """Sets the limit on the size of files, in the child that becomes the program."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
+
+
 def run(executable):
     """Runs a test program; its exit status (negative: a signal) and its output."""
     environment = {
@@ -143,7 +154,13 @@ def run(executable):
         "TSAN_OPTIONS": "halt_on_error=1",
     }
     try:
-        result = run_quietly([executable], env=environment)
+        # Signals as Python has them: what is beyond the limit is an error, no signal.
+        result = run_quietly(
+            [executable],
+            env=environment,
+            preexec_fn=limit_files,
+            restore_signals=False,
+        )
     except subprocess.TimeoutExpired as error:
         output = error.output.decode(errors="replace") if error.output else ""
         return 124, f"{output}\n{executable.name} did not end within {TIMEOUT:.0f} s"
