@@ -11,6 +11,8 @@ from pyaccel.commands._launch.errors import LaunchError
 
 # The exit code for a launch that could not begin, as for any wrong command line.
 _WRONG_USE = 2
+# As shells say of a program that Ctrl-C ended.
+_INTERRUPTED = 130
 
 
 def launch_command_parser(subparsers=None):
@@ -52,6 +54,8 @@ def main():
     except (LaunchError, FileNotFoundError) as error:
         print(f"pyaccel launch: error: {error}", file=sys.stderr)
         raise SystemExit(_WRONG_USE) from None
+    except KeyboardInterrupt:  # before there was anyone to pass it on to
+        raise SystemExit(_INTERRUPTED) from None
 
 
 if __name__ == "__main__":

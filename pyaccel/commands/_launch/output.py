@@ -14,6 +14,7 @@ from select import PIPE_BUF
 
 # Seconds for which an unfinished line is kept back.
 PATIENCE = 0.05
+# All that a pipe holds.
 _READ = 65536
 # A longer line is passed on in pieces, and a sink with more than this is full.
 _LIMIT = 65536
@@ -83,6 +84,8 @@ class Source:
 
     def read(self, now):
         """Take what has come by `now`; False if there was nothing to take."""
+        if not self.open:
+            return False
         try:
             data = os.read(self.fd, _READ)
         except BlockingIOError:

@@ -10,7 +10,7 @@ from pyaccel.commands._launch.errors import LaunchError
 from pyaccel.commands._launch.output import Sink, Source
 from pyaccel.commands._launch.signals import Signals
 from pyaccel.commands._launch.supervisor import Supervisor
-from pyaccel.commands._launch.terminal import Terminal
+from pyaccel.commands._launch.terminal import Terminal, open_controlling
 
 
 def run(settings, command, port):
@@ -103,9 +103,9 @@ class _Crew:
     def _stdin(self, rank, copies):
         if rank > 0:
             fd = os.open(os.devnull, os.O_RDONLY)
-        elif os.isatty(0):
+        elif (terminal := open_controlling()) is not None:
             fd, pipe = os.pipe()
-            self.terminal = Terminal(pipe)
+            self.terminal = Terminal(terminal, pipe)
         else:
             return 0
         copies.callback(os.close, fd)

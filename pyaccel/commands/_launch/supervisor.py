@@ -49,7 +49,7 @@ class Supervisor:
             self._step()
         self._end_what_is_left()
         for source in self._all_sources():
-            self._drain(source)
+            source.read(time.monotonic())
             source.close()
         while self._pending() and not self._gave_up and not self._impatient:
             self._step()
@@ -132,11 +132,12 @@ class Supervisor:
     def _check_ends(self, now):
         ended = [worker for worker in self._workers if worker.check()]
         for worker in ended:
-            # So that its last words, such as a traceback, stand before the report.
-            for source in self._sources[worker.rank]:
-                self._drain(source)
             if self._segment is not None:
                 self._segment.mark_ended(worker.rank, worker.describe_end())
+            # So that its last words, such as a traceback, stand before the report. One
+            # read takes all that a pipe holds; children of the worker may add for ever.
+            for source in self._sources[worker.rank]:
+                source.read(now)
         failed = [worker for worker in ended if worker.code != 0]
         if not failed or self._first_failure is not None:
             return
@@ -161,10 +162,6 @@ class Supervisor:
     def _note(self, text):
         if not self._quiet:
             self._err.say(text)
-
-    def _drain(self, source):
-        while source.open and source.read(time.monotonic()):
-            pass
 
     def _send(self, number):
         for pgid in self._groups:

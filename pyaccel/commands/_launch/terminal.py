@@ -7,11 +7,28 @@ the launcher's, so that Ctrl-C comes here. So the launcher reads, and rank 0 has
 import os
 
 
-class Terminal:
-    """The terminal at descriptor 0, read while the launcher is in the foreground."""
+def open_controlling():
+    """A descriptor of the terminal at 0, None if there is none with a foreground.
 
-    def __init__(self, pipe):
+    It is one of our own, as it must not block: between a poll and a read, Ctrl-C takes
+    away what was typed. The one at 0 is shared with the shell.
+    """
+    try:
+        os.tcgetpgrp(0)
+        return os.open("/dev/tty", os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
+class Terminal:
+    """The terminal at `fd`, read for rank 0 while the launcher is in the foreground.
+
+    Owns `fd` and `pipe`, the end of the pipe that is rank 0's input.
+    """
+
+    def __init__(self, fd, pipe):
         os.set_blocking(pipe, False)
+        self._fd = fd
         self._pipe = pipe
         self._pending = b""
         self.refresh()
@@ -29,7 +46,7 @@ class Terminal:
             return (), ()
         if self._pending:
             return (), (self._pipe,)
-        return ((0,) if self._ours else ()), ()
+        return ((self._fd,) if self._ours else ()), ()
 
     def read(self):
         """Take what was typed; a closed terminal closes the pipe."""
@@ -37,7 +54,9 @@ class Terminal:
         if not self._ours:
             return
         try:
-            self._pending = os.read(0, 4096)
+            self._pending = os.read(self._fd, 4096)
+        except BlockingIOError:
+            return
         except OSError:
             self._ours = False
             return
@@ -57,4 +76,5 @@ class Terminal:
         """Let rank 0 see the end of its input; may be called twice."""
         if self._pipe is not None:
             os.close(self._pipe)
+            os.close(self._fd)
             self._pipe = None
