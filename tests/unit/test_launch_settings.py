@@ -72,7 +72,7 @@ def test_every_key_of_a_file_counts(write):
     assert settings.rdzv_backend == "c10d"
     assert settings.same_network
     assert not settings.use_cpu
-    assert settings.dynamo_backend == "INDUCTOR"
+    assert settings.dynamo_backend == "inductor"
     assert settings.dynamo_mode == "max-autotune"
     assert settings.dynamo_use_dynamic
     assert not settings.dynamo_use_fullgraph
@@ -133,7 +133,7 @@ def test_keys_of_long_ago(write):
     path = write("distributed_type: 'NO'\nfp16: true\ndynamo_backend: EAGER\n")
     settings = settle("--config_file", path)
     assert settings.mixed_precision == "fp16"
-    assert settings.dynamo_backend == "EAGER"
+    assert settings.dynamo_backend == "eager"
 
 
 @pytest.mark.parametrize(("ids", "expected"), [("2", "2"), ("[0, 2]", "0,2")])

@@ -121,10 +121,12 @@ def convert(option, value, source):
         value = kind(value)
     except ValueError:
         raise LaunchError(f"{source} must be {what}, not {value!r}") from None
-    if option.choices and value not in option.choices:
+    if option.choices is None:
+        return value
+    if value.lower() not in option.choices:
         choices = ", ".join(option.choices)
         raise LaunchError(f"{source} must be one of {choices}, not {value!r}")
-    return value
+    return value.lower()  # files have some of them in capitals
 
 
 def _unknown(spelled, name):

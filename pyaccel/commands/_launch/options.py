@@ -12,6 +12,11 @@ Option = namedtuple(
 )
 
 MIXED_PRECISION = ("no", "fp16", "bf16", "fp8")
+DYNAMO_BACKENDS = (
+    *("no", "eager", "aot_eager", "inductor", "aot_ts_nvfuser", "nvprims_nvfuser"),
+    *("cudagraphs", "ofi", "fx2trt", "onnxrt", "tensorrt", "aot_torchxla_trace_once"),
+    *("torchxla_trace_once", "tvm", "hpu_backend", "neuron"),
+)
 DYNAMO_MODES = ("default", "reduce-overhead", "max-autotune")
 
 _TABLE = (
@@ -40,7 +45,7 @@ _TABLE = (
     Option(
         "no_python", "flag", False, "the script is a program: run it without python"
     ),
-    Option("dynamo_backend", "text", None, "the backend of torch.compile"),
+    Option("dynamo_backend", "text", None, "for torch.compile", DYNAMO_BACKENDS),
     Option("dynamo_mode", "text", "default", "the mode of torch.compile", DYNAMO_MODES),
     Option("dynamo_use_fullgraph", "flag", False, "torch.compile(fullgraph=True)"),
     Option("dynamo_use_dynamic", "flag", False, "torch.compile(dynamic=True)"),
