@@ -1,0 +1,228 @@
+/* Agreement when cards differ: see the header. */
+#include "comm/agree.h"
+
+#include "comm/bytes.h"
+#include "comm/describe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Ranks that a message spells out. */
+enum { RANKS_IN_WORDS = 8 };
+
+void
+pa_agreement_fini(pa_agreement *agreement)
+{
+    free(agreement->rows);
+    *agreement = (pa_agreement){0};
+}
+
+/* ---- Ranks that could not take part ---- */
+
+static pa_status
+report_failed(pa_comm *comm, const pa_card *cards, pa_error *error)
+{
+    int size = pa_comm_size(comm);
+    for (int rank = 0; rank < size; rank++) {
+        if (cards[rank].failed) {
+            return pa_error_set(error, PA_EREMOTE,
+                                "%s: rank %d could not take part in %s: %.*s",
+                                pa_op_text(cards[pa_comm_rank(comm)].op), rank,
+                                pa_op_text(cards[rank].op), (int)cards[rank].ninline,
+                                cards[rank].inlined);
+        }
+    }
+    return PA_OK;
+}
+
+/* ---- Comparing descriptions ---- */
+
+/* How two descriptions differ, from the harmless to the worst. */
+typedef enum difference {
+    SAME,
+    ROWS,
+    OTHER_SHAPE,
+    OTHER_DTYPE,
+    OTHER_STRUCTURE,
+    OTHER_ROOT,
+    OTHER_OPERATION,
+} difference;
+
+static const char *
+difference_text(difference found)
+{
+    switch (found) {
+    case OTHER_OPERATION:
+        return "The ranks called different operations";
+    case OTHER_ROOT:
+        return "The ranks named different roots";
+    case OTHER_STRUCTURE:
+        return "The ranks passed different nested structures";
+    case OTHER_DTYPE:
+        return "The ranks passed different dtypes";
+    case OTHER_SHAPE:
+    case ROWS:
+    case SAME:
+        break;
+    }
+    return "The ranks passed shapes that do not fit each other";
+}
+
+static difference
+compare_leaf(const pa_described_leaf *a, const pa_described_leaf *b)
+{
+    if (!pa_dtype_equal(a->dtype, b->dtype)) {
+        return OTHER_DTYPE;
+    }
+    if (a->ndim != b->ndim) {
+        return OTHER_SHAPE;
+    }
+    difference found = SAME;
+    for (int64_t d = 0; d < a->ndim; d++) {
+        if (pa_described_dimension(a, d) != pa_described_dimension(b, d)) {
+            found = d == 0 ? ROWS : OTHER_SHAPE;
+        }
+    }
+    return found;
+}
+
+static difference
+compare(const pa_bytes *one, const pa_bytes *other)
+{
+    pa_describe_reader a = {.at = one->data, .end = one->data + one->nbytes};
+    pa_describe_reader b = {.at = other->data, .end = other->data + other->nbytes};
+    pa_description first;
+    pa_description second;
+    if (!pa_describe_read(&a, &first) || !pa_describe_read(&b, &second) ||
+        first.op != second.op) {
+        return OTHER_OPERATION;
+    }
+    if (first.root != second.root) {
+        return OTHER_ROOT;
+    }
+    if (first.leaves != second.leaves || first.structure != second.structure) {
+        return OTHER_STRUCTURE;
+    }
+    difference worst = SAME;
+    for (uint64_t i = 0; i < first.leaves; i++) {
+        pa_described_leaf left;
+        pa_described_leaf right;
+        if (!pa_describe_read_leaf(&a, &left) || !pa_describe_read_leaf(&b, &right)) {
+            return OTHER_STRUCTURE;
+        }
+        difference found = compare_leaf(&left, &right);
+        worst = found > worst ? found : worst;
+    }
+    return worst;
+}
+
+static pa_status
+report_mismatch(int size, const pa_bytes *all, difference worst, pa_error *error)
+{
+    char text[PA_ERROR_CAPACITY - 256];
+    text[0] = '\0';
+    for (int rank = 0; rank < size && rank < RANKS_IN_WORDS; rank++) {
+        size_t used = strlen(text);
+        (void)snprintf(text + used, sizeof text - used, "\n  - rank %d: ", rank);
+        pa_describe_format(all[rank].data, all[rank].nbytes, text, sizeof text);
+    }
+    if (size > RANKS_IN_WORDS) {
+        size_t used = strlen(text);
+        (void)snprintf(text + used, sizeof text - used, "\n  - and %d more ranks",
+                       size - RANKS_IN_WORDS);
+    }
+    return pa_error_set(error, PA_EMISMATCH,
+                        "%s; every rank must make the same calls in the same order:%s",
+                        difference_text(worst), text);
+}
+
+/* The first dimensions of every leaf on every rank. */
+static pa_status
+note_rows(int size, const pa_bytes *all, size_t leaves, pa_agreement *agreement,
+          pa_error *error)
+{
+    agreement->rows = calloc((size_t)size * leaves, sizeof *agreement->rows);
+    if (agreement->rows == NULL) {
+        return pa_error_set(error, PA_EMEMORY, "no memory for %zu shapes", leaves);
+    }
+    for (int rank = 0; rank < size; rank++) {
+        pa_describe_reader reader = {.at = all[rank].data,
+                                     .end = all[rank].data + all[rank].nbytes};
+        pa_description head;
+        pa_described_leaf leaf;
+        (void)pa_describe_read(&reader, &head);
+        for (size_t i = 0; i < leaves && pa_describe_read_leaf(&reader, &leaf); i++) {
+            int64_t rows = leaf.ndim > 0 ? pa_described_dimension(&leaf, 0) : 1;
+            agreement->rows[(size_t)rank * leaves + i] = rows;
+        }
+    }
+    agreement->uneven = true;
+    agreement->leaves = leaves;
+    return PA_OK;
+}
+
+/* Every rank describes its call, and all come to the same verdict. */
+static pa_status
+settle_difference(pa_comm *comm, const pa_card *mine, const pa_leaves *leaves,
+                  bool rows_may_differ, pa_agreement *agreement, const pa_hooks *hooks,
+                  pa_error *error)
+{
+    int size = pa_comm_size(comm);
+    pa_bytes *all = NULL;
+    size_t nbytes = 0;
+    char *own = pa_describe_write(mine->op, mine->root, leaves, &nbytes);
+    pa_status status = PA_OK;
+    if (own == NULL) {
+        status = pa_error_set(error, PA_EMEMORY, "no memory to describe a call");
+        pa_comm_abort(comm, error != NULL ? error->message : "memory is short");
+        goto done;
+    }
+    pa_part part = {.data = own, .nbytes = nbytes};
+    status = pa_bytes_gather(comm, mine->op, &part, &all, hooks, error);
+    if (status != PA_OK) {
+        goto done;
+    }
+    difference worst = SAME;
+    for (int rank = 1; rank < size; rank++) {
+        difference found = compare(&all[0], &all[rank]);
+        worst = found > worst ? found : worst;
+    }
+    if (worst == SAME) {
+        status =
+            pa_error_set(error, PA_EMISMATCH,
+                         "%s: the ranks disagree on the payload although they made "
+                         "the same call",
+                         pa_op_text(mine->op));
+    } else if (worst > ROWS || !rows_may_differ) {
+        status = report_mismatch(size, all, worst, error);
+    } else {
+        status = note_rows(size, all, leaves->count, agreement, error);
+    }
+done:
+    pa_bytes_free(all);
+    free(own);
+    return status;
+}
+
+pa_status
+pa_agree(pa_comm *comm, const pa_card *cards, const pa_leaves *leaves,
+         bool rows_may_differ, pa_agreement *agreement, const pa_hooks *hooks,
+         pa_error *error)
+{
+    int size = pa_comm_size(comm);
+    bool same = true;
+    for (int rank = 0; rank < size; rank++) {
+        same = same && !cards[rank].failed && cards[rank].op == cards[0].op &&
+               cards[rank].root == cards[0].root &&
+               cards[rank].fingerprint == cards[0].fingerprint;
+    }
+    if (same) {
+        return PA_OK;
+    }
+    PA_TRY(report_failed(comm, cards, error));
+    /* The next meeting overwrites nothing of ours: the own card is a copy. */
+    pa_card mine = cards[pa_comm_rank(comm)];
+    return settle_difference(comm, &mine, leaves, rows_may_differ, agreement, hooks,
+                             error);
+}

@@ -1,0 +1,61 @@
+/* What a backend gives to comm.c: one table of functions. Backends trust their
+ * arguments, which comm.c has checked. */
+#ifndef PA_COMM_BACKEND_H
+#define PA_COMM_BACKEND_H
+
+#include "comm/comm.h"
+#include "sys/process.h"
+
+typedef struct pa_backend {
+    const char *name;
+    /* See pa_comm_meet. */
+    pa_status (*meet)(pa_comm *comm, const pa_card *mine, pa_card *all,
+                      const pa_hooks *hooks, pa_error *error);
+    /* See pa_comm_excuse. */
+    void (*excuse)(pa_comm *comm, const pa_card *failed);
+    /* See pa_comm_stream. */
+    pa_status (*stream)(pa_comm *comm, uint32_t op, const pa_flow *send,
+                        const pa_flow *recv, const pa_hooks *hooks, pa_error *error);
+    /* (optional, default: the group cannot break) See pa_comm_abort. */
+    void (*abort)(pa_comm *comm, const char *text);
+    /* (optional, default: false) See pa_comm_broken. */
+    bool (*broken)(pa_comm *comm, char *text, size_t capacity);
+    /* Leaves the group unless `forked`, and frees what the backend holds, but not the
+     * comm itself. Called once. */
+    void (*close)(pa_comm *comm, bool forked);
+} pa_backend;
+
+/* The common part of a communicator; a backend's own struct begins with it. */
+struct pa_comm {
+    const pa_backend *backend;
+    int rank;
+    int size;
+    bool closed;
+    uint64_t timeout_ns;
+    pa_fork_mark *fork_mark;
+};
+
+/* Fills the common part; on PA_EMEMORY there is nothing to undo. */
+pa_status
+pa_comm_init(pa_comm *comm, const pa_backend *backend, int rank, int size,
+             pa_error *error);
+
+/* A place in a flow. */
+typedef struct pa_cursor {
+    const pa_part *parts;
+    size_t index;
+    size_t offset;
+} pa_cursor;
+
+/* Copies the next `nbytes` of the flow to `to`, or from `from` into the flow. The flow
+ * must have that many left. */
+void
+pa_cursor_read(pa_cursor *cursor, char *to, size_t nbytes);
+void
+pa_cursor_write(pa_cursor *cursor, const char *from, size_t nbytes);
+
+/* Copies the next `nbytes` of one flow to the next `nbytes` of another. */
+void
+pa_cursor_copy(pa_cursor *from, pa_cursor *to, size_t nbytes);
+
+#endif

@@ -1,0 +1,53 @@
+/* Descriptions: what a rank called, as bytes that another rank can read.
+ *
+ *   u32 op | i32 root | u64 structure | u64 leaves, then for each leaf
+ *   u8 code | u8 bits | u16 lanes | u32 detail | i64 ndim | i64 dimension [ndim]
+ *
+ * All ranks run on one machine, so numbers are in its own byte order. */
+#ifndef PA_COMM_DESCRIBE_H
+#define PA_COMM_DESCRIBE_H
+
+#include "comm/comm.h"
+#include "comm/leaf.h"
+
+/* The fixed part of a description. */
+typedef struct pa_description {
+    uint32_t op;
+    int32_t root;
+    uint64_t structure;
+    uint64_t leaves;
+} pa_description;
+
+/* One leaf of a description; the dimensions stay where they are, unaligned. */
+typedef struct pa_described_leaf {
+    pa_dtype dtype;
+    int64_t ndim;
+    const char *dimensions;
+} pa_described_leaf;
+
+/* A place in a description. */
+typedef struct pa_describe_reader {
+    const char *at;
+    const char *end;
+} pa_describe_reader;
+
+/* Writes a description of the call into new memory (free) and its length; NULL when
+ * memory is short. `leaves` may be NULL. */
+char *
+pa_describe_write(uint32_t op, int32_t root, const pa_leaves *leaves, size_t *nbytes);
+
+/* Reads the fixed part, then leaf after leaf; false at the end or on garbage. */
+bool
+pa_describe_read(pa_describe_reader *reader, pa_description *description);
+bool
+pa_describe_read_leaf(pa_describe_reader *reader, pa_described_leaf *leaf);
+
+/* Dimension `index` of a leaf. */
+int64_t
+pa_described_dimension(const pa_described_leaf *leaf, int64_t index);
+
+/* Appends a description in words, such as "gather of float32 [2, 3]", to the text. */
+void
+pa_describe_format(const char *bytes, size_t nbytes, char *text, size_t capacity);
+
+#endif

@@ -1,0 +1,185 @@
+/* Gather: see the header. */
+#include "comm/gather.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Rows of a leaf on a rank. */
+static int64_t
+rows_of(const pa_gather *gather, size_t leaf, int rank)
+{
+    if (gather->agreement.uneven) {
+        return gather->agreement.rows[(size_t)rank * gather->leaves->count + leaf];
+    }
+    const pa_leaf *own = &gather->leaves->at[leaf];
+    return own->ndim > 0 ? own->shape[0] : 1;
+}
+
+/* Bytes of one row; the same on every rank, and known where there are no rows. */
+static size_t
+row_nbytes(const pa_leaf *leaf)
+{
+    size_t nbytes = leaf->itemsize;
+    for (int32_t d = 1; d < leaf->ndim; d++) {
+        nbytes *= (size_t)leaf->shape[d];
+    }
+    return nbytes;
+}
+
+/* Copies the whole payload to `to`, which has room for it. */
+static void
+pack(const pa_leaves *leaves, char *to)
+{
+    for (size_t i = 0; i < leaves->count; i++) {
+        if (leaves->at[i].nbytes > 0) {
+            memcpy(to, leaves->at[i].data, leaves->at[i].nbytes);
+            to += leaves->at[i].nbytes;
+        }
+    }
+}
+
+static pa_status
+allocate(pa_gather *gather, size_t size, pa_error *error)
+{
+    size_t leaves = gather->leaves->count;
+    size_t each = sizeof(pa_card) + sizeof(pa_flow) + leaves * sizeof(pa_part);
+    gather->cards = malloc(size * each);
+    if (gather->cards == NULL) {
+        pa_comm_excuse(gather->comm, PA_OP_GATHER, "memory is short");
+        return pa_error_set(error, PA_EMEMORY, "gather: no memory for %zu leaves",
+                            leaves);
+    }
+    gather->flows = (pa_flow *)(void *)(gather->cards + size);
+    gather->parts = (pa_part *)(void *)(gather->flows + size);
+    return PA_OK;
+}
+
+pa_status
+pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, bool strict,
+                const pa_hooks *hooks, pa_error *error)
+{
+    *gather = (pa_gather){
+        .comm = comm,
+        .leaves = leaves,
+        .nbytes = pa_leaves_nbytes(leaves),
+    };
+    PA_TRY(allocate(gather, (size_t)pa_comm_size(comm), error));
+    char packed[PA_CARD_INLINE];
+    gather->inlined = gather->nbytes <= sizeof packed;
+    if (gather->inlined) {
+        pack(leaves, packed);
+    }
+    pa_card mine = {
+        .op = PA_OP_GATHER,
+        .root = PA_NO_ROOT,
+        .fingerprint = pa_leaves_fingerprint(leaves),
+        .nbytes = gather->nbytes,
+        .inlined = packed,
+        .ninline = gather->inlined ? (uint32_t)gather->nbytes : 0,
+    };
+    pa_status status = pa_comm_meet(comm, &mine, gather->cards, hooks, error);
+    if (status == PA_OK) {
+        status = pa_agree(comm, gather->cards, leaves, !strict, &gather->agreement,
+                          hooks, error);
+    }
+    if (status != PA_OK) {
+        pa_gather_fini(gather);
+        return status;
+    }
+    if (gather->agreement.uneven) {
+        /* The descriptions have used up the meeting, and the inline bytes with it. */
+        gather->inlined = false;
+    }
+    return PA_OK;
+}
+
+int64_t
+pa_gather_rows(const pa_gather *gather, size_t leaf)
+{
+    int64_t rows = 0;
+    for (int rank = 0; rank < pa_comm_size(gather->comm); rank++) {
+        if (__builtin_add_overflow(rows, rows_of(gather, leaf, rank), &rows)) {
+            return -1;
+        }
+    }
+    return rows;
+}
+
+/* Deals the inline payload of a card out to the results' parts. */
+static void
+unpack(const pa_card *card, const pa_part *parts, size_t count)
+{
+    const char *from = card->inlined;
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].nbytes > 0) {
+            memcpy(parts[i].data, from, parts[i].nbytes);
+            from += parts[i].nbytes;
+        }
+    }
+}
+
+/* Where each rank's bytes go in the results. */
+static void
+place_parts(pa_gather *gather, char *const *outputs)
+{
+    size_t leaves = gather->leaves->count;
+    int size = pa_comm_size(gather->comm);
+    for (int rank = 0; rank < size; rank++) {
+        gather->flows[rank] = (pa_flow){
+            .parts = gather->parts + (size_t)rank * leaves,
+            .nparts = leaves,
+        };
+    }
+    for (size_t i = 0; i < leaves; i++) {
+        size_t row = row_nbytes(&gather->leaves->at[i]);
+        char *at = outputs[i];
+        for (int rank = 0; rank < size; rank++) {
+            size_t nbytes = (size_t)rows_of(gather, i, rank) * row;
+            gather->parts[(size_t)rank * leaves + i] = (pa_part){at, nbytes};
+            gather->flows[rank].nbytes += nbytes;
+            at = nbytes > 0 ? at + nbytes : at;
+        }
+    }
+}
+
+static pa_status
+stream_parts(pa_gather *gather, const pa_hooks *hooks, pa_error *error)
+{
+    const pa_leaves *leaves = gather->leaves;
+    pa_part *own = malloc((leaves->count + 1) * sizeof *own);
+    if (own == NULL) {
+        pa_comm_abort(gather->comm, "gather: memory is short on a rank");
+        return pa_error_set(error, PA_EMEMORY, "gather: no memory for %zu leaves",
+                            leaves->count);
+    }
+    for (size_t i = 0; i < leaves->count; i++) {
+        own[i] = (pa_part){leaves->at[i].data, leaves->at[i].nbytes};
+    }
+    pa_flow send = {.parts = own, .nparts = leaves->count, .nbytes = gather->nbytes};
+    pa_status status =
+        pa_comm_stream(gather->comm, PA_OP_GATHER, &send, gather->flows, hooks, error);
+    free(own);
+    return status;
+}
+
+pa_status
+pa_gather_finish(pa_gather *gather, char *const *outputs, const pa_hooks *hooks,
+                 pa_error *error)
+{
+    place_parts(gather, outputs);
+    if (!gather->inlined) {
+        return stream_parts(gather, hooks, error);
+    }
+    for (int rank = 0; rank < pa_comm_size(gather->comm); rank++) {
+        unpack(&gather->cards[rank], gather->flows[rank].parts, gather->leaves->count);
+    }
+    return PA_OK;
+}
+
+void
+pa_gather_fini(pa_gather *gather)
+{
+    pa_agreement_fini(&gather->agreement);
+    free(gather->cards);
+    gather->cards = NULL;
+}

@@ -1,0 +1,33 @@
+/* Leaves of a nested structure: see the header. */
+#include "comm/leaf.h"
+
+#include "base/hash.h"
+
+size_t
+pa_leaves_nbytes(const pa_leaves *leaves)
+{
+    size_t nbytes = 0;
+    for (size_t i = 0; i < leaves->count; i++) {
+        /* Cannot overflow: all of them are in memory. */
+        nbytes += leaves->at[i].nbytes;
+    }
+    return nbytes;
+}
+
+uint64_t
+pa_leaves_fingerprint(const pa_leaves *leaves)
+{
+    uint64_t hash = pa_hash_mix(PA_HASH_SEED, leaves->structure);
+    for (size_t i = 0; i < leaves->count; i++) {
+        const pa_leaf *leaf = &leaves->at[i];
+        uint64_t type = (uint64_t)leaf->dtype.code << 48 |
+                        (uint64_t)leaf->dtype.bits << 40 |
+                        (uint64_t)leaf->dtype.lanes << 24 | (uint64_t)leaf->ndim;
+        hash = pa_hash_mix(hash, type);
+        hash = pa_hash_mix(hash, leaf->dtype.detail);
+        for (int32_t d = 0; d < leaf->ndim; d++) {
+            hash = pa_hash_mix(hash, (uint64_t)leaf->shape[d]);
+        }
+    }
+    return hash;
+}

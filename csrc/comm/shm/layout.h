@@ -1,0 +1,121 @@
+/* The layout of a group's shared segment, and where each thing stands in it.
+ *
+ *   header       what this is, why the group is broken (if it is)
+ *   members      a slot a rank: who it is, whether it left or ended, and how
+ *   bells        a word a rank: the only thing that this rank ever sleeps on
+ *   published    a word a rank: chunks that it has put into its ring, ever
+ *   consumed     a word a (sender, reader): chunks that the reader has taken, ever
+ *   lines        two banks of one line a rank: its card in even and in odd meetings
+ *   rings        a rank: ring_chunks chunks of chunk_bytes bytes
+ *
+ * Two banks suffice: a rank shows card k+1 only after it has seen all cards k, so when
+ * anybody overwrites bank k with k+2, everybody has shown k+1 and is done with k. */
+#ifndef PA_COMM_SHM_LAYOUT_H
+#define PA_COMM_SHM_LAYOUT_H
+
+#include "comm/comm.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#define PA_SHM_MAGIC UINT64_C(0x3130434C45434341)
+
+enum {
+    PA_SHM_VERSION = 1,
+    PA_SHM_LINE = 64, /* a cache line: words of different writers stand apart */
+    PA_SHM_CHUNK_BYTES = 128 << 10,
+    PA_SHM_RING_CHUNKS = 8,
+    PA_SHM_TEXT = 1024,
+};
+
+/* The state of pa_shm_header.broken. */
+enum { PA_SHM_WHOLE, PA_SHM_BREAKING, PA_SHM_BROKEN };
+
+typedef struct pa_shm_header {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t size;
+    uint64_t nbytes;
+    uint32_t chunk_bytes;
+    uint32_t ring_chunks;
+    _Alignas(PA_SHM_LINE) _Atomic uint32_t broken;
+    uint32_t broken_status; /* a pa_status; written before broken is PA_SHM_BROKEN */
+    char broken_text[PA_SHM_TEXT];
+} pa_shm_header;
+
+/* The state of a member. */
+enum { PA_SHM_ABSENT, PA_SHM_PRESENT, PA_SHM_LEFT, PA_SHM_ENDED };
+
+typedef struct pa_shm_member {
+    _Alignas(PA_SHM_LINE) _Atomic uint32_t state;
+    _Atomic uint32_t pid;
+    char text[248]; /* how it ended; written before state is PA_SHM_ENDED */
+} pa_shm_member;
+
+typedef struct pa_shm_bell {
+    _Alignas(PA_SHM_LINE) _Atomic uint32_t rings;
+    _Atomic uint32_t waiting; /* its rank sleeps, or is about to */
+} pa_shm_bell;
+
+typedef struct pa_shm_word {
+    _Alignas(PA_SHM_LINE) _Atomic uint32_t value;
+} pa_shm_word;
+
+/* A card in shared memory. `round` is written last and makes the rest readable. */
+typedef struct pa_shm_line {
+    _Alignas(PA_SHM_LINE) _Atomic uint32_t round;
+    uint32_t op;
+    int32_t root;
+    uint32_t failed;
+    uint64_t fingerprint;
+    uint64_t nbytes;
+    uint64_t head;
+    uint32_t count;
+    uint32_t ninline;
+    char inlined[PA_CARD_INLINE];
+} pa_shm_line;
+
+_Static_assert(sizeof(pa_shm_line) == 256, "a card is four cache lines");
+
+/* A mapped segment as pointers. */
+typedef struct pa_shm_map {
+    void *base;
+    size_t nbytes;
+    pa_shm_header *header;
+    pa_shm_member *members; /* [size] */
+    pa_shm_bell *bells;     /* [size] */
+    pa_shm_word *published; /* [size] */
+    pa_shm_word *consumed;  /* [size][size], sender first */
+    pa_shm_line *lines;     /* [2][size] */
+    char *rings;            /* [size][ring_chunks][chunk_bytes] */
+} pa_shm_map;
+
+/* Bytes of a segment for `size` ranks; PA_EARGUMENT if that is not at least 1 or the
+ * bytes do not fit a size. */
+pa_status
+pa_shm_layout_size(int size, size_t *nbytes, pa_error *error);
+
+/* Maps the segment behind `fd` and checks that it is a group's segment for `size`
+ * ranks (0: for any number). The result goes to pa_shm_layout_unmap. */
+pa_status
+pa_shm_layout_map(int fd, int size, pa_shm_map *map, pa_error *error);
+
+/* Undoes pa_shm_layout_map; a zeroed map is fine. */
+void
+pa_shm_layout_unmap(pa_shm_map *map);
+
+/* Lets `rank` look again if it sleeps. What it is to see was stored before, in
+ * sequentially consistent order, and it says that it waits before it looks for the last
+ * time: so one of the two sees the other. */
+void
+pa_shm_ring(pa_shm_map *map, int rank);
+
+/* The same for every rank. */
+void
+pa_shm_ring_all(pa_shm_map *map);
+
+/* Breaks the group with a status and a text; false if it was broken already. */
+bool
+pa_shm_break(pa_shm_map *map, pa_status status, const char *text);
+
+#endif

@@ -1,0 +1,87 @@
+/* One rank's side of a group in shared memory: shared by the files of this backend. */
+#ifndef PA_COMM_SHM_RANK_H
+#define PA_COMM_SHM_RANK_H
+
+#include "comm/backend.h"
+#include "comm/shm/layout.h"
+#include "sys/copy.h"
+
+/* How long to wait in which way; it follows from usable CPUs and the ranks here. */
+typedef struct pa_shm_policy {
+    uint64_t spin_ns;  /* look again at once; 0 where ranks outnumber CPUs */
+    uint64_t yield_ns; /* then give way to others between looks; then sleep */
+} pa_shm_policy;
+
+typedef struct pa_shm {
+    pa_comm base;
+    pa_shm_map map;
+    pa_shm_policy policy;
+    pa_copier copier;
+    uint32_t meeting;   /* number of the last meeting that this rank showed a card in */
+    bool owes;          /* it showed a failed card there and did not wait */
+    bool told;          /* the caller has had the error that broke the group */
+    uint32_t put;       /* chunks put into the own ring, ever */
+    uint32_t *taken;    /* [size] chunks taken from each ring, ever */
+    int *pidfds;        /* [size] pidfd of each peer, or -1 */
+    pa_cursor *cursors; /* [size] scratch of a stream */
+    size_t *todo;       /* [size] scratch of a stream: bytes still to take */
+} pa_shm;
+
+/* One wait, in three phases; see waiter.c. */
+typedef struct pa_shm_waiter {
+    pa_shm *shm;
+    uint32_t op;
+    const pa_hooks *hooks;
+    /* Whether this rank still needs something from `rank`. */
+    bool (*awaits)(const void *job, int rank);
+    const void *job;
+    uint64_t started_ns; /* when the clock was first read since the last progress */
+    uint64_t ticked_ns;  /* when the caller's tick was last called */
+    uint32_t looks;      /* looks since the last progress */
+    uint32_t rings;      /* the bell's count when this rank last looked at it */
+    bool yielding;       /* spinning is over */
+    bool armed;          /* the bell says that this rank waits */
+    bool released;       /* the caller's release was called */
+    int gone;            /* a peer that was seen to have ended, or -1 */
+} pa_shm_waiter;
+
+/* Starts a wait of `op`; nothing is read or written. */
+void
+pa_shm_waiter_init(pa_shm_waiter *waiter, pa_shm *shm, uint32_t op,
+                   const pa_hooks *hooks, bool (*awaits)(const void *, int),
+                   const void *job);
+
+/* Called each time when nothing could be done: pauses a little, in the way that the
+ * time already spent asks for, then PA_OK: look again. Else the wait has failed, the
+ * group is broken, and the caller must not look again. */
+pa_status
+pa_shm_waiter_pause(pa_shm_waiter *waiter, pa_error *error);
+
+/* Called when something could be done, so that the next pause begins anew. */
+void
+pa_shm_waiter_progress(pa_shm_waiter *waiter);
+
+/* Ends the wait, on every path. */
+void
+pa_shm_waiter_end(pa_shm_waiter *waiter);
+
+/* Calls the caller's release hook, once a wait: before a copy that takes long. */
+void
+pa_shm_waiter_release(pa_shm_waiter *waiter);
+
+/* PA_OK while the group is whole; else the error that broke it, the first time as it
+ * was and later as PA_EBROKEN. */
+pa_status
+pa_shm_whole(pa_shm *shm, uint32_t op, pa_error *error);
+
+/* The backend's slots of these names; see comm/backend.h. */
+pa_status
+pa_shm_meet(pa_comm *comm, const pa_card *mine, pa_card *all, const pa_hooks *hooks,
+            pa_error *error);
+void
+pa_shm_excuse(pa_comm *comm, const pa_card *failed);
+pa_status
+pa_shm_stream(pa_comm *comm, uint32_t op, const pa_flow *send, const pa_flow *recv,
+              const pa_hooks *hooks, pa_error *error);
+
+#endif

@@ -1,0 +1,236 @@
+/* The shared-memory backend: making a group's segment, joining it, leaving it. */
+#include "comm/shm/shm.h"
+
+#include "base/size.h"
+#include "comm/shm/rank.h"
+#include "sys/cpus.h"
+#include "sys/segment.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* Measured: a peer on another processor answers within a microsecond, a wake from the
+ * futex takes tens of them, and ranks that share a processor must give way at once. */
+enum { SPIN_NS = 60000, YIELD_NS = 200000 };
+
+pa_status
+pa_shm_create(int size, int *fd, pa_error *error)
+{
+    size_t nbytes = 0;
+    PA_TRY(pa_shm_layout_size(size, &nbytes, error));
+    int made = -1;
+    PA_TRY(pa_segment_create(nbytes, &made, error));
+    void *base = NULL;
+    size_t mapped = 0;
+    pa_status status = pa_segment_map(made, &base, &mapped, error);
+    if (status != PA_OK) {
+        (void)close(made);
+        return status;
+    }
+    pa_shm_header *header = base;
+    header->version = PA_SHM_VERSION;
+    header->size = (uint32_t)size;
+    header->nbytes = nbytes;
+    header->chunk_bytes = PA_SHM_CHUNK_BYTES;
+    header->ring_chunks = PA_SHM_RING_CHUNKS;
+    header->magic = PA_SHM_MAGIC;
+    pa_segment_unmap(base, mapped);
+    *fd = made;
+    return PA_OK;
+}
+
+/* ---- A rank ---- */
+
+static void
+free_scratch(pa_shm *shm)
+{
+    if (shm->pidfds != NULL) {
+        for (int rank = 0; rank < shm->base.size; rank++) {
+            if (shm->pidfds[rank] >= 0) {
+                (void)close(shm->pidfds[rank]);
+            }
+        }
+    }
+    free(shm->pidfds);
+    free(shm->taken);
+    free(shm->cursors);
+    free(shm->todo);
+}
+
+static void
+shm_close(pa_comm *comm, bool forked)
+{
+    pa_shm *shm = (pa_shm *)comm;
+    if (!forked) {
+        uint32_t present = PA_SHM_PRESENT;
+        if (atomic_compare_exchange_strong(&shm->map.members[comm->rank].state,
+                                           &present, PA_SHM_LEFT)) {
+            pa_shm_ring_all(&shm->map);
+        }
+    }
+    pa_shm_layout_unmap(&shm->map);
+    free_scratch(shm);
+}
+
+static void
+shm_abort(pa_comm *comm, const char *text)
+{
+    pa_shm *shm = (pa_shm *)comm;
+    (void)pa_shm_break(&shm->map, PA_EBROKEN, text);
+}
+
+static bool
+shm_broken(pa_comm *comm, char *text, size_t capacity)
+{
+    pa_shm *shm = (pa_shm *)comm;
+    if (atomic_load(&shm->map.header->broken) != PA_SHM_BROKEN) {
+        return false;
+    }
+    (void)snprintf(text, capacity, "%s", shm->map.header->broken_text);
+    return true;
+}
+
+static const pa_backend shm_backend = {
+    .name = "shm",
+    .meet = pa_shm_meet,
+    .excuse = pa_shm_excuse,
+    .stream = pa_shm_stream,
+    .abort = shm_abort,
+    .broken = shm_broken,
+    .close = shm_close,
+};
+
+/* Takes the rank's slot; it must be free. */
+static pa_status
+claim(pa_shm *shm, pa_error *error)
+{
+    pa_shm_member *slot = &shm->map.members[shm->base.rank];
+    uint32_t absent = PA_SHM_ABSENT;
+    if (!atomic_compare_exchange_strong(&slot->state, &absent, PA_SHM_PRESENT)) {
+        return pa_error_set(
+            error, PA_EARGUMENT,
+            "rank %d of the group is taken by process %u; two processes "
+            "were given the same rank, or one joined twice",
+            shm->base.rank, atomic_load(&slot->pid));
+    }
+    atomic_store(&slot->pid, (uint32_t)getpid());
+    return PA_OK;
+}
+
+static pa_status
+alloc_scratch(pa_shm *shm, const int *pidfds, pa_error *error)
+{
+    size_t size = (size_t)shm->base.size;
+    shm->taken = calloc(size, sizeof *shm->taken);
+    shm->cursors = calloc(size, sizeof *shm->cursors);
+    shm->todo = calloc(size, sizeof *shm->todo);
+    shm->pidfds = calloc(size, sizeof *shm->pidfds);
+    if (shm->taken == NULL || shm->cursors == NULL || shm->todo == NULL ||
+        shm->pidfds == NULL) {
+        return pa_error_set(error, PA_EMEMORY, "no memory for a group of %zu ranks",
+                            size);
+    }
+    for (size_t rank = 0; rank < size; rank++) {
+        shm->pidfds[rank] = -1;
+    }
+    for (size_t rank = 0; pidfds != NULL && rank < size; rank++) {
+        if (pidfds[rank] >= 0) {
+            shm->pidfds[rank] = fcntl(pidfds[rank], F_DUPFD_CLOEXEC, 0);
+            if (shm->pidfds[rank] < 0) {
+                return pa_error_set_errno(error, "pidfd %d of rank %zu", pidfds[rank],
+                                          rank);
+            }
+        }
+    }
+    return PA_OK;
+}
+
+pa_status
+pa_shm_attach(int fd, int rank, int size, const int *pidfds, pa_comm **comm,
+              pa_error *error)
+{
+    if (size < 1 || rank < 0 || rank >= size) {
+        return pa_error_set(error, PA_EARGUMENT,
+                            "rank %d is out of range for a group of %d", rank, size);
+    }
+    pa_shm *shm = calloc(1, sizeof *shm);
+    if (shm == NULL) {
+        return pa_error_set(error, PA_EMEMORY, "no memory for a communicator");
+    }
+    pa_status status = pa_comm_init(&shm->base, &shm_backend, rank, size, error);
+    if (status != PA_OK) {
+        free(shm);
+        return status;
+    }
+    status = pa_shm_layout_map(fd, size, &shm->map, error);
+    if (status == PA_OK) {
+        status = alloc_scratch(shm, pidfds, error);
+    }
+    if (status == PA_OK) {
+        status = claim(shm, error);
+    }
+    if (status != PA_OK) {
+        pa_shm_layout_unmap(&shm->map);
+        free_scratch(shm);
+        pa_fork_mark_destroy(shm->base.fork_mark);
+        free(shm);
+        return status;
+    }
+    shm->policy.spin_ns = size <= pa_cpus_usable() ? SPIN_NS : 0;
+    shm->policy.yield_ns = YIELD_NS;
+    *comm = &shm->base;
+    return PA_OK;
+}
+
+/* ---- The owner's view ---- */
+
+struct pa_shm_owner {
+    pa_shm_map map;
+};
+
+pa_status
+pa_shm_owner_open(int fd, pa_shm_owner **owner, pa_error *error)
+{
+    pa_shm_owner *opened = calloc(1, sizeof *opened);
+    if (opened == NULL) {
+        return pa_error_set(error, PA_EMEMORY, "no memory for a group's view");
+    }
+    pa_status status = pa_shm_layout_map(fd, 0, &opened->map, error);
+    if (status != PA_OK) {
+        free(opened);
+        return status;
+    }
+    *owner = opened;
+    return PA_OK;
+}
+
+void
+pa_shm_owner_close(pa_shm_owner *owner)
+{
+    if (owner != NULL) {
+        pa_shm_layout_unmap(&owner->map);
+        free(owner);
+    }
+}
+
+pa_status
+pa_shm_owner_mark_ended(pa_shm_owner *owner, int rank, const char *text,
+                        pa_error *error)
+{
+    if (rank < 0 || (uint32_t)rank >= owner->map.header->size) {
+        return pa_error_set(error, PA_EARGUMENT,
+                            "rank %d is out of range for a group of %u", rank,
+                            owner->map.header->size);
+    }
+    pa_shm_member *slot = &owner->map.members[rank];
+    uint32_t state = atomic_load(&slot->state);
+    if (state == PA_SHM_LEFT || state == PA_SHM_ENDED) {
+        return PA_OK;
+    }
+    (void)snprintf(slot->text, sizeof slot->text, "%s", text);
+    atomic_store(&slot->state, PA_SHM_ENDED);
+    pa_shm_ring_all(&owner->map);
+    return PA_OK;
+}

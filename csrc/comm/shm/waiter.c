@@ -1,0 +1,269 @@
+/* Waiting, in three phases: look again at once (the peer is about to come), give way
+ * (the peer needs this processor), sleep on the own bell (the peer is far away).
+ *
+ * A rank sleeps on its own bell only, never on a word of a peer: what it waits for may
+ * come from several of them. Before it sleeps it says so and looks once more, and who
+ * publishes anything looks at the bells afterwards, so no wake is lost. While asleep it
+ * looks up every 25 ms for a peer that ended, its deadline, and its caller. */
+#include "comm/shm/rank.h"
+
+#include "base/clock.h"
+#include "sys/futex.h"
+
+#include <sched.h>
+#include <stdio.h>
+
+enum {
+    TICK_NS = 25000000,
+    LOOKS_A_CLOCK = 64, /* looks between two readings of the clock while spinning */
+};
+
+void
+pa_shm_waiter_init(pa_shm_waiter *waiter, pa_shm *shm, uint32_t op,
+                   const pa_hooks *hooks, bool (*awaits)(const void *, int),
+                   const void *job)
+{
+    *waiter = (pa_shm_waiter){
+        .shm = shm,
+        .op = op,
+        .hooks = hooks,
+        .awaits = awaits,
+        .job = job,
+        .gone = -1,
+    };
+}
+
+void
+pa_shm_waiter_release(pa_shm_waiter *waiter)
+{
+    if (!waiter->released) {
+        waiter->released = true;
+        if (waiter->hooks != NULL && waiter->hooks->release != NULL) {
+            waiter->hooks->release(waiter->hooks->context);
+        }
+    }
+}
+
+static void
+disarm(pa_shm_waiter *waiter)
+{
+    if (waiter->armed) {
+        waiter->armed = false;
+        atomic_store(&waiter->shm->map.bells[waiter->shm->base.rank].waiting, 0);
+    }
+}
+
+void
+pa_shm_waiter_progress(pa_shm_waiter *waiter)
+{
+    disarm(waiter);
+    waiter->looks = 0;
+    waiter->started_ns = 0;
+    waiter->yielding = false;
+    waiter->gone = -1;
+}
+
+void
+pa_shm_waiter_end(pa_shm_waiter *waiter)
+{
+    disarm(waiter);
+}
+
+pa_status
+pa_shm_whole(pa_shm *shm, uint32_t op, pa_error *error)
+{
+    pa_shm_header *header = shm->map.header;
+    uint32_t broken = atomic_load(&header->broken);
+    if (broken == PA_SHM_WHOLE) {
+        return PA_OK;
+    }
+    /* Whoever breaks the group writes its text in well under a millisecond, unless it
+     * is killed just then. */
+    for (int i = 0; broken == PA_SHM_BREAKING && i < 100; i++) {
+        pa_futex_wait(&header->broken, PA_SHM_BREAKING, 1000000);
+        broken = atomic_load(&header->broken);
+    }
+    if (broken == PA_SHM_BREAKING) {
+        return pa_error_set(
+            error, PA_EBROKEN,
+            "%s: the group is broken; the rank that could say why ended",
+            pa_op_text(op));
+    }
+    char text[PA_SHM_TEXT];
+    (void)snprintf(text, sizeof text, "%s", header->broken_text);
+    if (!shm->told) {
+        shm->told = true;
+        return pa_error_set(error, (pa_status)header->broken_status, "%s", text);
+    }
+    return pa_error_set(error, PA_EBROKEN,
+                        "%s: the group cannot be used any more after this failure: %s",
+                        pa_op_text(op), text);
+}
+
+/* Breaks the group, unless another rank was faster, and gives the error that did. */
+static pa_status
+break_group(pa_shm_waiter *waiter, pa_status status, const char *text, pa_error *error)
+{
+    (void)pa_shm_break(&waiter->shm->map, status, text);
+    return pa_shm_whole(waiter->shm, waiter->op, error);
+}
+
+static int
+first_missing(const pa_shm_waiter *waiter)
+{
+    for (int rank = 0; rank < waiter->shm->base.size; rank++) {
+        if (waiter->awaits(waiter->job, rank)) {
+            return rank;
+        }
+    }
+    return -1;
+}
+
+/* "rank 1", "ranks 1, 2 and 5": those who are still waited for. */
+static void
+name_missing(const pa_shm_waiter *waiter, char *text, size_t capacity)
+{
+    int size = waiter->shm->base.size;
+    int count = 0;
+    for (int rank = 0; rank < size; rank++) {
+        count += waiter->awaits(waiter->job, rank) ? 1 : 0;
+    }
+    size_t used = (size_t)snprintf(text, capacity, "rank%s", count == 1 ? "" : "s");
+    int said = 0;
+    for (int rank = 0; rank < size && used < capacity; rank++) {
+        if (waiter->awaits(waiter->job, rank)) {
+            const char *joint = said == 0 ? " " : said + 1 < count ? ", " : " and ";
+            used += (size_t)snprintf(text + used, capacity - used, "%s%d", joint, rank);
+            said++;
+        }
+    }
+}
+
+static pa_status
+fail_timeout(pa_shm_waiter *waiter, pa_error *error)
+{
+    char missing[256];
+    char text[PA_SHM_TEXT];
+    name_missing(waiter, missing, sizeof missing);
+    (void)snprintf(text, sizeof text, "%s on shm: %s did not arrive within %.1f s",
+                   pa_op_text(waiter->op), missing,
+                   (double)waiter->shm->base.timeout_ns / 1e9);
+    return break_group(waiter, PA_ETIMEOUT, text, error);
+}
+
+/* Whether a peer has ended or left, so that nothing more will come from it. */
+static bool
+peer_gone(pa_shm_waiter *waiter, int rank)
+{
+    pa_shm *shm = waiter->shm;
+    uint32_t state = atomic_load(&shm->map.members[rank].state);
+    return state == PA_SHM_LEFT || state == PA_SHM_ENDED ||
+           pa_process_ended(shm->pidfds[rank]);
+}
+
+static pa_status
+fail_gone(pa_shm_waiter *waiter, pa_error *error)
+{
+    const pa_shm_member *peer = &waiter->shm->map.members[waiter->gone];
+    uint32_t state = atomic_load(&peer->state);
+    char text[PA_SHM_TEXT];
+    if (state == PA_SHM_ENDED) {
+        (void)snprintf(text, sizeof text, "%s on shm: %.*s", pa_op_text(waiter->op),
+                       (int)sizeof peer->text, peer->text);
+    } else {
+        (void)snprintf(text, sizeof text, "%s on shm: rank %d (pid %u) %s",
+                       pa_op_text(waiter->op), waiter->gone, atomic_load(&peer->pid),
+                       state == PA_SHM_LEFT ? "has left the group"
+                                            : "ended without leaving the group");
+    }
+    return break_group(waiter, PA_EPEER, text, error);
+}
+
+/* Looks for what ends a wait: a peer that is gone, the deadline, the caller. */
+static pa_status
+look_up(pa_shm_waiter *waiter, uint64_t now, pa_error *error)
+{
+    const pa_shm *shm = waiter->shm;
+    if (waiter->gone >= 0 && waiter->awaits(waiter->job, waiter->gone)) {
+        /* It was gone before our last look, and that look found nothing of it. */
+        return fail_gone(waiter, error);
+    }
+    waiter->gone = -1;
+    for (int rank = 0; rank < shm->base.size; rank++) {
+        if (waiter->awaits(waiter->job, rank) && peer_gone(waiter, rank)) {
+            /* What it published before it ended still counts: look once more. */
+            waiter->gone = rank;
+            return PA_OK;
+        }
+    }
+    if (now - waiter->started_ns >= shm->base.timeout_ns) {
+        return fail_timeout(waiter, error);
+    }
+    if (now - waiter->ticked_ns < TICK_NS) {
+        return PA_OK;
+    }
+    waiter->ticked_ns = now;
+    if (waiter->hooks != NULL && waiter->hooks->tick != NULL &&
+        !waiter->hooks->tick(waiter->hooks->context, now - waiter->started_ns,
+                             first_missing(waiter))) {
+        char text[PA_SHM_TEXT];
+        (void)snprintf(text, sizeof text, "%s on shm: rank %d was interrupted",
+                       pa_op_text(waiter->op), shm->base.rank);
+        (void)pa_shm_break(&waiter->shm->map, PA_EPEER, text);
+        waiter->shm->told = true;
+        return pa_error_set(error, PA_EINTERRUPTED, "%s", text);
+    }
+    return PA_OK;
+}
+
+/* Says that this rank waits, or sleeps if it said so before. */
+static void
+sleep_on_bell(pa_shm_waiter *waiter, uint64_t now)
+{
+    const pa_shm *shm = waiter->shm;
+    pa_shm_bell *bell = &shm->map.bells[shm->base.rank];
+    if (!waiter->armed) {
+        waiter->armed = true;
+        waiter->rings = atomic_load(&bell->rings);
+        atomic_store(&bell->waiting, 1);
+    } else if (waiter->gone < 0) {
+        uint64_t spent = now - waiter->started_ns;
+        uint64_t timeout = shm->base.timeout_ns;
+        uint64_t left = timeout > spent ? timeout - spent : 0;
+        pa_futex_wait(&bell->rings, waiter->rings, left < TICK_NS ? left : TICK_NS);
+        waiter->rings = atomic_load(&bell->rings);
+    }
+}
+
+pa_status
+pa_shm_waiter_pause(pa_shm_waiter *waiter, pa_error *error)
+{
+    pa_shm *shm = waiter->shm;
+    const pa_shm_policy *policy = &shm->policy;
+    if (atomic_load_explicit(&shm->map.header->broken, memory_order_relaxed) != 0) {
+        return pa_shm_whole(shm, waiter->op, error);
+    }
+    uint32_t look = ++waiter->looks;
+    if (policy->spin_ns > 0 && !waiter->yielding && look % LOOKS_A_CLOCK != 0) {
+        pa_cpu_relax();
+        return PA_OK;
+    }
+    pa_shm_waiter_release(waiter);
+    uint64_t now = pa_clock_now();
+    if (waiter->started_ns == 0) {
+        waiter->started_ns = now;
+        waiter->ticked_ns = now;
+    }
+    uint64_t idle = now - waiter->started_ns;
+    if (idle < policy->spin_ns) {
+        pa_cpu_relax();
+        return PA_OK;
+    }
+    waiter->yielding = true;
+    if (idle < policy->spin_ns + policy->yield_ns) {
+        (void)sched_yield();
+        return PA_OK;
+    }
+    sleep_on_bell(waiter, now);
+    return look_up(waiter, pa_clock_now(), error);
+}
