@@ -1,10 +1,20 @@
 /* The extension module: its method table and its set-up, nothing else. */
+#include "py/block.h"
+#include "py/comm.h"
 #include "py/error.h"
+#include "py/names.h"
+#include "py/object.h"
+#include "py/segment.h"
 #include "py/state.h"
+#include "py/system.h"
+#include "py/tensor.h"
+#include "sys/pool.h"
 
 /* Every step adds one file's types or functions; order is from the ground up. */
 static int (*const setup_steps[])(PyObject *module) = {
-    pyaccel_error_setup,
+    pyaccel_error_setup,   pyaccel_names_setup,  pyaccel_block_setup,
+    pyaccel_tensor_setup,  pyaccel_pickle_setup, pyaccel_comm_setup,
+    pyaccel_segment_setup, pyaccel_system_setup,
 };
 
 static int
@@ -46,6 +56,12 @@ static void
 module_free(void *module)
 {
     (void)module_clear(module);
+    pyaccel_state *state = pyaccel_state_get(module);
+    if (state != NULL) {
+        /* Results that are still alive keep it until they die. */
+        pa_pool_destroy(state->pool);
+        state->pool = NULL;
+    }
 }
 
 static PyModuleDef_Slot module_slots[] = {

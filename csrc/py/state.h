@@ -17,13 +17,60 @@
 #define PYACCEL_STATE_MAP(X)                                                           \
     X(DistributedOperationException)                                                   \
     X(DistributedTimeoutError)                                                         \
-    X(DistributedPeerError)
+    X(DistributedPeerError)                                                            \
+    X(CommType)                                                                        \
+    X(SegmentType)                                                                     \
+    X(BlockType)                                                                       \
+    X(Mapping)                                                                         \
+    X(pickle_dumps)                                                                    \
+    X(pickle_loads)                                                                    \
+    X(pickle_options)                                                                  \
+    X(dumps_with_buffers)                                                              \
+    X(torch_Tensor)                                                                    \
+    X(torch_Parameter)                                                                 \
+    X(torch_empty)                                                                     \
+    X(torch_strided)                                                                   \
+    X(torch_int8)                                                                      \
+    X(torch_uint8)                                                                     \
+    X(torch_dtypes)                                                                    \
+    X(str_buffers)                                                                     \
+    X(str_contiguous)                                                                  \
+    X(str_copy_)                                                                       \
+    X(str_cpu)                                                                         \
+    X(str_data_ptr)                                                                    \
+    X(str_detach)                                                                      \
+    X(str_device)                                                                      \
+    X(str_dtype)                                                                       \
+    X(str_fields)                                                                      \
+    X(str_is_conj)                                                                     \
+    X(str_is_neg)                                                                      \
+    X(str_is_quantized)                                                                \
+    X(str_is_nested)                                                                   \
+    X(str_items)                                                                       \
+    X(str_layout)                                                                      \
+    X(str_resolve_conj)                                                                \
+    X(str_resolve_neg)                                                                 \
+    X(str_shape)                                                                       \
+    X(str_type)
 
 #define PYACCEL_STATE_MEMBER(name) PyObject *name;
 typedef struct pyaccel_state {
     PYACCEL_STATE_MAP(PYACCEL_STATE_MEMBER)
+    struct pa_pool *pool;                  /* memory of all results */
+    const struct pa_dl_exchange *exchange; /* torch's table; NULL: none, or not seen */
+    int torch_bound;                       /* torch's objects above are filled */
+    int tensor_path;                       /* a pyaccel_tensor_path */
 } pyaccel_state;
 #undef PYACCEL_STATE_MEMBER
+
+/* Puts a new reference (or NULL) into a slot and drops what was there. Steals. */
+static inline void
+pyaccel_slot_set(PyObject **slot, PyObject *value)
+{
+    PyObject *old = *slot;
+    *slot = value;
+    Py_XDECREF(old);
+}
 
 /* The state of a module object; never NULL for ours. */
 static inline pyaccel_state *

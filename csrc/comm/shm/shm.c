@@ -11,9 +11,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Measured: a peer on another processor answers within a microsecond, a wake from the
- * futex takes tens of them, and ranks that share a processor must give way at once. */
-enum { SPIN_NS = 60000, YIELD_NS = 200000 };
+/* Measured: a peer on another processor answers within a microsecond or two, and giving
+ * way costs a third of one when nobody else wants the processor. So spinning is short:
+ * where two ranks happen to share a processor each spin delays the other. A wake from
+ * the futex takes tens of microseconds, so giving way lasts long enough for most work
+ * between two collectives of a peer. */
+enum { SPIN_NS = 4000, YIELD_NS = 200000 };
 
 pa_status
 pa_shm_create(int size, int *fd, pa_error *error)

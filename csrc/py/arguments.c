@@ -1,0 +1,49 @@
+/* Arguments of fast-called functions: see the header. */
+#include "py/arguments.h"
+
+static int
+parameter_of(const char *const *parameters, int n, PyObject *name)
+{
+    for (int i = 0; i < n; i++) {
+        if (PyUnicode_CompareWithASCIIString(name, parameters[i]) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+int
+pyaccel_arguments_parse(const char *function, const char *const *parameters, int n,
+                        int required, PyObject *const *arguments, Py_ssize_t count,
+                        PyObject *names, PyObject **values)
+{
+    if (count > n) {
+        PyErr_Format(PyExc_TypeError, "%s() takes at most %d arguments (%zd given)",
+                     function, n, count);
+        return -1;
+    }
+    for (int i = 0; i < n; i++) {
+        values[i] = i < count ? arguments[i] : NULL;
+    }
+    Py_ssize_t named = names != NULL ? PyTuple_Size(names) : 0;
+    for (Py_ssize_t i = 0; i < named; i++) {
+        PyObject *name = PyTuple_GetItem(names, i); // borrowed
+        int at = parameter_of(parameters, n, name);
+        if (at < 0 || values[at] != NULL) {
+            PyErr_Format(PyExc_TypeError,
+                         at < 0 ? "%s() got an unexpected keyword argument '%U'"
+                                : "%s() got multiple values for argument '%U'",
+                         function, name);
+            return -1;
+        }
+        values[at] = arguments[count + i];
+    }
+    for (int i = 0; i < required; i++) {
+        if (values[i] == NULL) {
+            PyErr_Format(PyExc_TypeError, "%s() needs the argument '%s'", function,
+                         parameters[i]);
+            return -1;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,428 @@
+/* The Comm type: making, closing, asking; the collectives are in comm_ops.c. */
+#include "py/comm.h"
+
+#include "base/clock.h"
+#include "comm/shm/shm.h"
+#include "py/arguments.h"
+#include "py/error.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* After so long a wait one line says whom this rank waits for. */
+#define LONG_WAIT_NS UINT64_C(60000000000)
+
+/* ---- One operation ---- */
+
+static void
+release_hook(void *context)
+{
+    pyaccel_call *call = context;
+    if (call->thread == NULL) {
+        call->thread = PyEval_SaveThread();
+    }
+}
+
+void
+pyaccel_call_resume(pyaccel_call *call)
+{
+    if (call->thread != NULL) {
+        PyEval_RestoreThread(call->thread);
+        call->thread = NULL;
+    }
+}
+
+/* Lets Python's signal handlers run, and says once whom we wait for. */
+static bool
+tick_hook(void *context, uint64_t waited_ns, int missing)
+{
+    pyaccel_call *call = context;
+    bool released = call->thread != NULL;
+    pyaccel_call_resume(call);
+    bool go_on = PyErr_CheckSignals() == 0;
+    if (go_on && !call->warned && waited_ns >= LONG_WAIT_NS) {
+        call->warned = 1;
+        PySys_FormatStderr("pyaccel: rank %d has waited %d s in %s for rank %d\n",
+                           call->self->rank, (int)(waited_ns / 1000000000u),
+                           pa_op_text(call->op), missing);
+    }
+    if (go_on && released) {
+        call->thread = PyEval_SaveThread();
+    }
+    return go_on;
+}
+
+int
+pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op)
+{
+    *call = (pyaccel_call){
+        .self = self,
+        .state = pyaccel_state_of(Py_TYPE((PyObject *)self)),
+        .op = op,
+    };
+    call->hooks = (pa_hooks){call, release_hook, tick_hook};
+    if (pthread_mutex_trylock(&self->lock) != 0) {
+        if (self->held && pthread_equal(self->holder, pthread_self())) {
+            PyErr_Format(PyExc_RuntimeError,
+                         "%s was called while this thread is in another collective "
+                         "operation (from a signal handler or a destructor)",
+                         pa_op_text(op));
+            return -1;
+        }
+        PyThreadState *thread = PyEval_SaveThread();
+        (void)pthread_mutex_lock(&self->lock);
+        PyEval_RestoreThread(thread);
+    }
+    self->holder = pthread_self();
+    self->held = 1;
+    if (self->comm == NULL) {
+        PyErr_Format(call->state->DistributedOperationException,
+                     "%s: this process has left the group; make a new PartialState to "
+                     "join one",
+                     pa_op_text(op));
+        pyaccel_call_end(call);
+        return -1;
+    }
+    pa_status status = pa_comm_check(self->comm, op, &call->error);
+    if (status != PA_OK) {
+        (void)pyaccel_error_raise(call->state, status, &call->error);
+        pyaccel_call_end(call);
+        return -1;
+    }
+    return 0;
+}
+
+void
+pyaccel_call_end(pyaccel_call *call)
+{
+    pyaccel_call_resume(call);
+    call->self->held = 0;
+    (void)pthread_mutex_unlock(&call->self->lock);
+}
+
+int
+pyaccel_call_check(pyaccel_call *call, pa_status status)
+{
+    pyaccel_call_resume(call);
+    if (status == PA_OK) {
+        return 0;
+    }
+    (void)pyaccel_error_raise(call->state, status, &call->error);
+    return -1;
+}
+
+/* ---- Making ---- */
+
+/* Takes over `comm`. // new */
+static PyObject *
+comm_new(pyaccel_state *state, pa_comm *comm)
+{
+    CommObject *self = PyObject_New(CommObject, (PyTypeObject *)state->CommType);
+    if (self == NULL) {
+        pa_comm_destroy(comm);
+        return NULL;
+    }
+    self->comm = comm;
+    self->held = 0;
+    self->rank = pa_comm_rank(comm);
+    self->size = pa_comm_size(comm);
+    self->backend = pa_comm_backend(comm);
+    (void)pthread_mutex_init(&self->lock, NULL);
+    return (PyObject *)self;
+}
+
+static PyObject *
+comm_self(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    pa_comm *comm = pa_comm_create_self();
+    return comm != NULL ? comm_new(pyaccel_state_get(module), comm) : PyErr_NoMemory();
+}
+
+/* Seconds as nanoseconds; infinity is no deadline. -1 with ValueError. */
+static int
+read_timeout(PyObject *object, uint64_t *timeout_ns)
+{
+    double seconds = PyFloat_AsDouble(object);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (!(seconds > 0.0)) {
+        PyErr_Format(PyExc_ValueError,
+                     "timeout must be a positive number of seconds, not %R", object);
+        return -1;
+    }
+    *timeout_ns = seconds >= 9e9 ? PA_DEADLINE_NEVER : (uint64_t)(seconds * 1e9);
+    return 0;
+}
+
+/* The pidfds as an array of `size`; NULL with an exception. */
+static int *
+read_pidfds(PyObject *sequence, int size)
+{
+    Py_ssize_t count = PySequence_Size(sequence);
+    if (count != size) {
+        if (count >= 0) {
+            PyErr_Format(PyExc_ValueError,
+                         "pidfds must have one entry for each of %d ranks, not %zd",
+                         size, count);
+        }
+        return NULL;
+    }
+    int *pidfds = malloc(((size_t)size + 1) * sizeof *pidfds);
+    if (pidfds == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (int rank = 0; rank < size; rank++) {
+        PyObject *item = PySequence_GetItem(sequence, rank);
+        pidfds[rank] = item != NULL ? (int)PyLong_AsLong(item) : -1;
+        Py_XDECREF(item);
+        if (PyErr_Occurred()) {
+            free(pidfds);
+            return NULL;
+        }
+    }
+    return pidfds;
+}
+
+static PyObject *
+comm_attach(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
+            PyObject *names)
+{
+    static const char *const parameters[] = {"fd", "rank", "size", "timeout", "pidfds"};
+    PyObject *values[5];
+    if (pyaccel_arguments_parse("comm_attach", parameters, 5, 4, arguments, count,
+                                names, values) < 0) {
+        return NULL;
+    }
+    int fd = (int)PyLong_AsLong(values[0]);
+    int rank = (int)PyLong_AsLong(values[1]);
+    int size = (int)PyLong_AsLong(values[2]);
+    uint64_t timeout_ns = 0;
+    if (PyErr_Occurred() || read_timeout(values[3], &timeout_ns) < 0) {
+        return NULL;
+    }
+    int *pidfds = NULL;
+    if (values[4] != NULL && values[4] != Py_None) {
+        pidfds = read_pidfds(values[4], size);
+        if (pidfds == NULL) {
+            return NULL;
+        }
+    }
+    pyaccel_state *state = pyaccel_state_get(module);
+    pa_error error = PA_ERROR_INIT;
+    pa_comm *comm = NULL;
+    pa_status status = pa_shm_attach(fd, rank, size, pidfds, &comm, &error);
+    free(pidfds);
+    if (status != PA_OK) {
+        return pyaccel_error_raise(state, status, &error);
+    }
+    pa_comm_set_timeout(comm, timeout_ns);
+    return comm_new(state, comm);
+}
+
+/* ---- Closing ---- */
+
+static void
+comm_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    CommObject *self = (CommObject *)object;
+    pa_comm_destroy(self->comm);
+    (void)pthread_mutex_destroy(&self->lock);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+static PyObject *
+comm_close(PyObject *object, PyObject *unused)
+{
+    (void)unused;
+    CommObject *self = (CommObject *)object;
+    if (self->held && pthread_equal(self->holder, pthread_self())) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "close was called while this thread is in a collective "
+                        "operation");
+        return NULL;
+    }
+    PyThreadState *thread = PyEval_SaveThread();
+    (void)pthread_mutex_lock(&self->lock);
+    pa_comm *comm = self->comm;
+    self->comm = NULL;
+    (void)pthread_mutex_unlock(&self->lock);
+    pa_comm_destroy(comm);
+    PyEval_RestoreThread(thread);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+comm_abort(PyObject *object, PyObject *text)
+{
+    /* Without the lock: whoever waits in an operation is to be woken by this. */
+    CommObject *self = (CommObject *)object;
+    PyObject *bytes = PyUnicode_AsUTF8String(text);
+    if (bytes == NULL) {
+        return NULL;
+    }
+    if (self->comm != NULL) {
+        pa_comm_abort(self->comm, PyBytes_AsString(bytes));
+    }
+    Py_DECREF(bytes);
+    Py_RETURN_NONE;
+}
+
+/* ---- Asking ---- */
+
+static PyObject *
+get_rank(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(((CommObject *)self)->rank);
+}
+
+static PyObject *
+get_size(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyLong_FromLong(((CommObject *)self)->size);
+}
+
+static PyObject *
+get_backend(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyUnicode_FromString(((CommObject *)self)->backend);
+}
+
+static PyObject *
+get_closed(PyObject *self, void *unused)
+{
+    (void)unused;
+    return PyBool_FromLong(((CommObject *)self)->comm == NULL);
+}
+
+static PyObject *
+get_broken(PyObject *object, void *unused)
+{
+    (void)unused;
+    char text[1024];
+    CommObject *self = (CommObject *)object;
+    if (self->comm == NULL || !pa_comm_broken(self->comm, text, sizeof text)) {
+        Py_RETURN_NONE;
+    }
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+}
+
+static PyObject *
+get_timeout(PyObject *object, void *unused)
+{
+    (void)unused;
+    CommObject *self = (CommObject *)object;
+    uint64_t timeout_ns =
+        self->comm != NULL ? pa_comm_timeout(self->comm) : PA_DEADLINE_NEVER;
+    return PyFloat_FromDouble(
+        timeout_ns == PA_DEADLINE_NEVER ? INFINITY : (double)timeout_ns / 1e9);
+}
+
+static int
+set_timeout(PyObject *object, PyObject *value, void *unused)
+{
+    (void)unused;
+    CommObject *self = (CommObject *)object;
+    uint64_t timeout_ns = 0;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "timeout cannot be deleted");
+        return -1;
+    }
+    if (read_timeout(value, &timeout_ns) < 0) {
+        return -1;
+    }
+    if (self->comm != NULL) {
+        pa_comm_set_timeout(self->comm, timeout_ns);
+    }
+    return 0;
+}
+
+/* ---- The type ---- */
+
+static PyMethodDef comm_methods[] = {
+    {"barrier", pyaccel_comm_barrier, METH_NOARGS,
+     PyDoc_STR("barrier($self, /)\n--\n\n"
+               "Collective. Returns when every rank has come.")},
+    {"gather", PYACCEL_METHOD(pyaccel_comm_gather), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("gather($self, /, tree, strict=False)\n--\n\n"
+               "Collective. The structure with each tensor or array joined over all\n"
+               "ranks along its first dimension; strict refuses uneven ones.")},
+    {"broadcast", PYACCEL_METHOD(pyaccel_comm_broadcast), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR(
+         "broadcast($self, /, tree, root=0)\n--\n\n"
+         "Collective. Fills the tensors and arrays of the other ranks with those\n"
+         "of root, in place, and returns the structure.")},
+    {"gather_object", pyaccel_comm_gather_object, METH_O,
+     PyDoc_STR("gather_object($self, value, /)\n--\n\n"
+               "Collective. A list of every rank's object, in rank order.")},
+    {"broadcast_object", PYACCEL_METHOD(pyaccel_comm_broadcast_object),
+     METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("broadcast_object($self, /, value, root=0, length=0)\n--\n\n"
+               "Collective. The object of root; length must be equal on all ranks.")},
+    {"abort", comm_abort, METH_O,
+     PyDoc_STR(
+         "abort($self, text, /)\n--\n\n"
+         "Breaks the group: every rank that waits or comes later raises with the\n"
+         "text. Not collective.")},
+    {"close", comm_close, METH_NOARGS,
+     PyDoc_STR("close($self, /)\n--\n\n"
+               "Leaves the group. May be called twice. Not collective.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef comm_attributes[] = {
+    {"rank", get_rank, NULL, PyDoc_STR("This process's rank."), NULL},
+    {"size", get_size, NULL, PyDoc_STR("The number of ranks."), NULL},
+    {"backend", get_backend, NULL, PyDoc_STR("'self' or 'shm'."), NULL},
+    {"closed", get_closed, NULL, PyDoc_STR("Whether close was called."), NULL},
+    {"broken", get_broken, NULL,
+     PyDoc_STR("Why the group can no longer be used, or None."), NULL},
+    {"timeout", get_timeout, set_timeout,
+     PyDoc_STR("Deadline of each wait, in seconds."), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot comm_slots[] = {
+    {Py_tp_dealloc, PYACCEL_SLOT(comm_dealloc)},
+    {Py_tp_methods, comm_methods},
+    {Py_tp_getset, comm_attributes},
+    {Py_tp_doc, "A communicator: one rank's side of a group of processes."},
+    {0, NULL},
+};
+
+static PyType_Spec comm_spec = {
+    .name = "pyaccel._C.Comm",
+    .basicsize = sizeof(CommObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = comm_slots,
+};
+
+static PyMethodDef comm_functions[] = {
+    {"comm_self", comm_self, METH_NOARGS,
+     PyDoc_STR("comm_self($module, /)\n--\n\nA world of one.")},
+    {"comm_attach", PYACCEL_METHOD(comm_attach), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("comm_attach($module, /, fd, rank, size, timeout, pidfds=None)\n--\n\n"
+               "Joins the group of a segment as a rank; waits for nobody.")},
+    {NULL, NULL, 0, NULL},
+};
+
+int
+pyaccel_comm_setup(PyObject *module)
+{
+    pyaccel_state *state = pyaccel_state_get(module);
+    state->CommType = PyType_FromModuleAndSpec(module, &comm_spec, NULL);
+    if (state->CommType == NULL ||
+        PyModule_AddObjectRef(module, "Comm", state->CommType) < 0) {
+        return -1;
+    }
+    return PyModule_AddFunctions(module, comm_functions);
+}

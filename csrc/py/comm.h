@@ -1,0 +1,68 @@
+/* The Comm type: a communicator for Python. Every collective releases the interpreter
+ * lock while it waits, can be interrupted by Ctrl-C, and keeps to its deadline. */
+#ifndef PYACCEL_PY_COMM_H
+#define PYACCEL_PY_COMM_H
+
+#include "comm/comm.h"
+#include "py/state.h"
+
+#include <pthread.h>
+
+typedef struct CommObject {
+    PyObject_HEAD pa_comm *comm; /* until close */
+    pthread_mutex_t lock;        /* one operation at a time */
+    pthread_t holder;            /* who has the lock, while `held` */
+    int held;
+    int rank; /* facts outlive the communicator */
+    int size;
+    const char *backend;
+} CommObject;
+
+/* One operation of a Comm, from pyaccel_call_begin to pyaccel_call_end. */
+typedef struct pyaccel_call {
+    CommObject *self;
+    pyaccel_state *state;
+    PyThreadState *thread; /* saved while the interpreter lock is released */
+    pa_hooks hooks;
+    pa_error error;
+    uint32_t op;
+    int warned; /* the line about a long wait was written */
+} pyaccel_call;
+
+/* Checks the handle and takes its lock. -1 with an exception, and then no end is due.
+ */
+int
+pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op);
+
+/* Takes the interpreter lock back if the operation released it. */
+void
+pyaccel_call_resume(pyaccel_call *call);
+
+/* Gives the Comm's lock back; the interpreter lock is held afterwards. */
+void
+pyaccel_call_end(pyaccel_call *call);
+
+/* Resumes, and sets the exception for a status that is not PA_OK. -1 then, else 0. */
+int
+pyaccel_call_check(pyaccel_call *call, pa_status status);
+
+/* The collectives of comm_ops.c, as entries of the method table. */
+PyObject *
+pyaccel_comm_barrier(PyObject *self, PyObject *unused);
+PyObject *
+pyaccel_comm_gather(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+                    PyObject *names);
+PyObject *
+pyaccel_comm_broadcast(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+                       PyObject *names);
+PyObject *
+pyaccel_comm_gather_object(PyObject *self, PyObject *object);
+PyObject *
+pyaccel_comm_broadcast_object(PyObject *self, PyObject *const *arguments,
+                              Py_ssize_t count, PyObject *names);
+
+/* Makes the type and adds comm_self and comm_attach. -1 on failure. */
+int
+pyaccel_comm_setup(PyObject *module);
+
+#endif

@@ -1,0 +1,45 @@
+/* Interned names: see the header. */
+#include "py/names.h"
+
+int
+pyaccel_names_setup(PyObject *module)
+{
+    pyaccel_state *state = pyaccel_state_get(module);
+    const struct {
+        PyObject **slot;
+        const char *text;
+    } names[] = {
+        {&state->str_buffers, "buffers"},
+        {&state->str_contiguous, "contiguous"},
+        {&state->str_copy_, "copy_"},
+        {&state->str_cpu, "cpu"},
+        {&state->str_data_ptr, "data_ptr"},
+        {&state->str_detach, "detach"},
+        {&state->str_device, "device"},
+        {&state->str_dtype, "dtype"},
+        {&state->str_fields, "_fields"},
+        {&state->str_is_conj, "is_conj"},
+        {&state->str_is_neg, "is_neg"},
+        {&state->str_is_quantized, "is_quantized"},
+        {&state->str_is_nested, "is_nested"},
+        {&state->str_items, "items"},
+        {&state->str_layout, "layout"},
+        {&state->str_resolve_conj, "resolve_conj"},
+        {&state->str_resolve_neg, "resolve_neg"},
+        {&state->str_shape, "shape"},
+        {&state->str_type, "type"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        *names[i].slot = PyUnicode_InternFromString(names[i].text);
+        if (*names[i].slot == NULL) {
+            return -1;
+        }
+    }
+    PyObject *abc = PyImport_ImportModule("collections.abc");
+    if (abc == NULL) {
+        return -1;
+    }
+    state->Mapping = PyObject_GetAttrString(abc, "Mapping");
+    Py_DECREF(abc);
+    return state->Mapping != NULL ? 0 : -1;
+}

@@ -1,0 +1,78 @@
+/* Functions about the machine, the process and this build: see the header. */
+#include "py/system.h"
+
+#include "comm/shm/layout.h"
+#include "py/error.h"
+#include "py/tensor.h"
+#include "sys/copy.h"
+#include "sys/cpus.h"
+#include "sys/pool.h"
+#include "sys/process.h"
+
+static PyObject *
+usable_cpus(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyFloat_FromDouble(pa_cpus_usable());
+}
+
+static PyObject *
+parent_death_signal(PyObject *module, PyObject *number)
+{
+    long signal = PyLong_AsLong(number);
+    if (signal == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    pa_error error = PA_ERROR_INIT;
+    int checked = signal < 0 || signal > INT32_MAX ? -1 : (int)signal;
+    pa_status status = pa_process_die_with_parent(checked, &error);
+    if (status != PA_OK) {
+        return pyaccel_error_raise(pyaccel_state_get(module), status, &error);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+build_info(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    pyaccel_state *state = pyaccel_state_get(module);
+    if (!state->torch_bound && pyaccel_tensor_bind(state) < 0) {
+        return NULL;
+    }
+    pa_pool_stats pool = pa_pool_get_stats(state->pool);
+    return Py_BuildValue(
+        "{sssssOsssisisnsnsn}", "compiler", __VERSION__, "abi",
+#ifdef Py_LIMITED_API
+        "abi3",
+#else
+        "full",
+#endif
+        "torch", state->torch_bound ? Py_True : Py_False, "tensor_path",
+        state->exchange != NULL && state->tensor_path != PYACCEL_PATH_ATTRIBUTES
+            ? "exchange"
+            : "attributes",
+        "chunk_bytes", (int)PA_SHM_CHUNK_BYTES, "inline_bytes", (int)PA_CARD_INLINE,
+        "live_blocks", (Py_ssize_t)pool.live_blocks, "kept_blocks",
+        (Py_ssize_t)pool.kept_blocks, "kept_bytes", (Py_ssize_t)pool.kept_bytes);
+}
+
+static PyMethodDef system_functions[] = {
+    {"usable_cpus", usable_cpus, METH_NOARGS,
+     PyDoc_STR("usable_cpus($module, /)\n--\n\n"
+               "Processors this process may use: affinity and cgroup quota.")},
+    {"parent_death_signal", parent_death_signal, METH_O,
+     PyDoc_STR("parent_death_signal($module, signal, /)\n--\n\n"
+               "Asks for a signal to this process when its parent ends.")},
+    {"build_info", build_info, METH_NOARGS,
+     PyDoc_STR("build_info($module, /)\n--\n\n"
+               "How the core was built and what it uses, as a dict.")},
+    {NULL, NULL, 0, NULL},
+};
+
+int
+pyaccel_system_setup(PyObject *module)
+{
+    return PyModule_AddFunctions(module, system_functions);
+}

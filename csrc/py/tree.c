@@ -1,0 +1,308 @@
+/* Nested structures: see the header. */
+#include "py/tree.h"
+
+#include "base/hash.h"
+#include "py/array.h"
+#include "py/tensor.h"
+
+/* What the containers are in the hash; a list is not a tuple. */
+enum { HASH_LIST = 11, HASH_TUPLE, HASH_MAPPING, HASH_END };
+
+/* ---- What an object is ---- */
+
+typedef enum node { LEAF, LIST, TUPLE, NAMED_TUPLE, DICT, MAPPING } node;
+
+/* -1 with an exception. */
+static int
+node_of(pyaccel_state *state, PyObject *object)
+{
+    if (PyList_Check(object)) {
+        return LIST;
+    }
+    if (PyTuple_Check(object)) {
+        bool named =
+            !PyTuple_CheckExact(object) && PyObject_HasAttr(object, state->str_fields);
+        return named ? NAMED_TUPLE : TUPLE;
+    }
+    if (PyDict_CheckExact(object)) {
+        return DICT;
+    }
+    PyObject *type = (PyObject *)Py_TYPE(object);
+    if (type == state->torch_Tensor || type == state->torch_Parameter) {
+        return LEAF;
+    }
+    int mapping = PyObject_IsInstance(object, state->Mapping);
+    return mapping < 0 ? -1 : mapping ? MAPPING : LEAF;
+}
+
+/* ---- Taking apart ---- */
+
+static int
+flatten(const pyaccel_flatten *how, PyObject *tree);
+
+static void
+hash_in(pyaccel_leaves *leaves, uint64_t word)
+{
+    leaves->structure = pa_hash_mix(leaves->structure, word);
+}
+
+/* Keys are compared by type and text: enough to see that two ranks differ. */
+static int
+hash_key(pyaccel_leaves *leaves, PyObject *key)
+{
+    PyObject *text = PyUnicode_Check(key) ? Py_NewRef(key) : PyObject_Repr(key);
+    Py_ssize_t length = 0;
+    const char *bytes = text != NULL ? PyUnicode_AsUTF8AndSize(text, &length) : NULL;
+    if (bytes != NULL) {
+        leaves->structure = pa_hash_bytes(leaves->structure, bytes, (size_t)length);
+    } else if (text != NULL && PyErr_ExceptionMatches(PyExc_UnicodeError)) {
+        PyErr_Clear(); /* a lone surrogate: its length must do */
+        hash_in(leaves, (uint64_t)PyUnicode_GetLength(text));
+        bytes = "";
+    }
+    Py_XDECREF(text);
+    return bytes != NULL ? 0 : -1;
+}
+
+static int
+flatten_sequence(const pyaccel_flatten *how, PyObject *tree, bool list)
+{
+    hash_in(how->leaves, list ? HASH_LIST : HASH_TUPLE);
+    for (Py_ssize_t i = 0; i < PySequence_Size(tree); i++) {
+        PyObject *item = PySequence_GetItem(tree, i);
+        int status = item != NULL ? flatten(how, item) : -1;
+        Py_XDECREF(item);
+        if (status < 0) {
+            return -1;
+        }
+    }
+    hash_in(how->leaves, HASH_END);
+    return 0;
+}
+
+static int
+flatten_dict(const pyaccel_flatten *how, PyObject *tree)
+{
+    PyObject *key = NULL;
+    PyObject *value = NULL;
+    Py_ssize_t at = 0;
+    hash_in(how->leaves, HASH_MAPPING);
+    while (PyDict_Next(tree, &at, &key, &value)) {
+        Py_INCREF(key);
+        Py_INCREF(value);
+        int status = hash_key(how->leaves, key);
+        status = status == 0 ? flatten(how, value) : -1;
+        Py_DECREF(key);
+        Py_DECREF(value);
+        if (status < 0) {
+            return -1;
+        }
+    }
+    hash_in(how->leaves, HASH_END);
+    return 0;
+}
+
+/* The items of a mapping as a list of pairs. // new */
+static PyObject *
+items_of(pyaccel_state *state, PyObject *mapping)
+{
+    PyObject *view = PyObject_CallMethodObjArgs(mapping, state->str_items, NULL);
+    PyObject *items = view != NULL ? PySequence_List(view) : NULL;
+    Py_XDECREF(view);
+    return items;
+}
+
+static int
+flatten_mapping(const pyaccel_flatten *how, PyObject *tree)
+{
+    PyObject *items = items_of(how->state, tree);
+    if (items == NULL) {
+        return -1;
+    }
+    int status = 0;
+    hash_in(how->leaves, HASH_MAPPING);
+    for (Py_ssize_t i = 0; i < PyList_Size(items) && status == 0; i++) {
+        PyObject *pair = PyList_GetItem(items, i); // borrowed
+        PyObject *key = PySequence_GetItem(pair, 0);
+        PyObject *value = PySequence_GetItem(pair, 1);
+        status = key != NULL && value != NULL ? hash_key(how->leaves, key) : -1;
+        status = status == 0 ? flatten(how, value) : -1;
+        Py_XDECREF(key);
+        Py_XDECREF(value);
+    }
+    hash_in(how->leaves, HASH_END);
+    Py_DECREF(items);
+    return status;
+}
+
+static int
+flatten_leaf(const pyaccel_flatten *how, PyObject *object)
+{
+    if (pyaccel_tensor_check(how->state, object)) {
+        return pyaccel_tensor_add(how->state, object, how->leaves);
+    }
+    int array = pyaccel_array_check(object);
+    if (array > 0) {
+        return pyaccel_array_add(object, how->write, how->leaves);
+    }
+    if (array == 0) {
+        /* accelerate's wording, which scripts and their users know. */
+        PyErr_Format(PyExc_TypeError,
+                     "Unsupported types (%R) passed to `%s`. Only nested "
+                     "list/tuple/dicts of objects that are valid for `is_torch_tensor` "
+                     "should be passed.",
+                     (PyObject *)Py_TYPE(object), how->function);
+    }
+    return -1;
+}
+
+static int
+flatten(const pyaccel_flatten *how, PyObject *tree)
+{
+    int kind = node_of(how->state, tree);
+    if (kind == LEAF) {
+        return flatten_leaf(how, tree);
+    }
+    if (kind < 0 || Py_EnterRecursiveCall(" in a nested structure")) {
+        return -1;
+    }
+    int status = 0;
+    switch ((node)kind) {
+    case LIST:
+    case TUPLE:
+    case NAMED_TUPLE:
+        status = flatten_sequence(how, tree, kind == LIST);
+        break;
+    case DICT:
+        status = flatten_dict(how, tree);
+        break;
+    case MAPPING:
+    case LEAF:
+        status = flatten_mapping(how, tree);
+        break;
+    }
+    Py_LeaveRecursiveCall();
+    return status;
+}
+
+int
+pyaccel_tree_flatten(const pyaccel_flatten *how, PyObject *tree)
+{
+    if (!how->state->torch_bound && pyaccel_tensor_bind(how->state) < 0) {
+        return -1;
+    }
+    return flatten(how, tree);
+}
+
+/* ---- Putting together ---- */
+
+/* Results that are still to be placed. */
+typedef struct rebuilder {
+    pyaccel_state *state;
+    PyObject *const *results;
+    size_t left;
+} rebuilder;
+
+static PyObject *
+rebuild(rebuilder *from, PyObject *tree);
+
+/* The rebuilt items of a sequence as a list or tuple. // new */
+static PyObject *
+rebuild_items(rebuilder *from, PyObject *tree, bool list)
+{
+    Py_ssize_t size = PySequence_Size(tree);
+    PyObject *items = size < 0 ? NULL : list ? PyList_New(size) : PyTuple_New(size);
+    for (Py_ssize_t i = 0; i < size && items != NULL; i++) {
+        PyObject *old = PySequence_GetItem(tree, i);
+        PyObject *item = old != NULL ? rebuild(from, old) : NULL;
+        Py_XDECREF(old);
+        int status = item == NULL ? -1
+                     : list       ? PyList_SetItem(items, i, item)
+                                  : PyTuple_SetItem(items, i, item);
+        if (status < 0) {
+            Py_CLEAR(items);
+        }
+    }
+    return items;
+}
+
+static PyObject *
+rebuild_sequence(rebuilder *from, PyObject *tree, node kind)
+{
+    PyObject *items = rebuild_items(from, tree, kind == LIST);
+    if (items == NULL || PyList_CheckExact(tree) || PyTuple_CheckExact(tree)) {
+        return items;
+    }
+    /* A namedtuple takes its fields one by one, other subclasses an iterable. */
+    PyObject *type = (PyObject *)Py_TYPE(tree);
+    PyObject *made = kind == NAMED_TUPLE
+                         ? PyObject_CallObject(type, items)
+                         : PyObject_CallFunctionObjArgs(type, items, NULL);
+    Py_DECREF(items);
+    return made;
+}
+
+static PyObject *
+rebuild_mapping(rebuilder *from, PyObject *tree)
+{
+    PyObject *items = items_of(from->state, tree);
+    PyObject *dict = items != NULL ? PyDict_New() : NULL;
+    for (Py_ssize_t i = 0; dict != NULL && i < PyList_Size(items); i++) {
+        PyObject *pair = PyList_GetItem(items, i); // borrowed
+        PyObject *key = PySequence_GetItem(pair, 0);
+        PyObject *old = PySequence_GetItem(pair, 1);
+        PyObject *value = key != NULL && old != NULL ? rebuild(from, old) : NULL;
+        if (value == NULL || PyDict_SetItem(dict, key, value) < 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(key);
+        Py_XDECREF(old);
+        Py_XDECREF(value);
+    }
+    Py_XDECREF(items);
+    if (dict == NULL || PyDict_CheckExact(tree)) {
+        return dict;
+    }
+    PyObject *type = (PyObject *)Py_TYPE(tree);
+    PyObject *made = PyObject_CallFunctionObjArgs(type, dict, NULL);
+    Py_DECREF(dict);
+    return made;
+}
+
+static PyObject *
+rebuild(rebuilder *from, PyObject *tree)
+{
+    int kind = node_of(from->state, tree);
+    if (kind == LEAF) {
+        if (from->left == 0) {
+            PyErr_SetString(PyExc_RuntimeError,
+                            "a nested structure changed while it was communicated");
+            return NULL;
+        }
+        from->left--;
+        return Py_NewRef(*from->results++);
+    }
+    if (kind < 0 || Py_EnterRecursiveCall(" in a nested structure")) {
+        return NULL;
+    }
+    PyObject *made = kind == DICT || kind == MAPPING
+                         ? rebuild_mapping(from, tree)
+                         : rebuild_sequence(from, tree, (node)kind);
+    Py_LeaveRecursiveCall();
+    return made;
+}
+
+PyObject *
+pyaccel_tree_rebuild(pyaccel_state *state, PyObject *tree, PyObject *const *results,
+                     size_t count)
+{
+    rebuilder from = {.state = state, .results = results, .left = count};
+    PyObject *made = rebuild(&from, tree);
+    if (made != NULL && from.left > 0) {
+        Py_DECREF(made);
+        PyErr_SetString(PyExc_RuntimeError,
+                        "a nested structure changed while it was communicated");
+        return NULL;
+    }
+    return made;
+}

@@ -1,0 +1,27 @@
+/* Nested structures: lists, tuples, namedtuples and mappings of leaves, taken apart
+ * before an operation and put together again, with the same types, after it. */
+#ifndef PYACCEL_PY_TREE_H
+#define PYACCEL_PY_TREE_H
+
+#include "py/leaves.h"
+
+/* How a structure is taken apart. */
+typedef struct pyaccel_flatten {
+    pyaccel_state *state;
+    pyaccel_leaves *leaves;
+    const char *function; /* the name in accelerate's message about other types */
+    bool write;           /* leaves are written to */
+} pyaccel_flatten;
+
+/* Adds all leaves of `tree`, in order, and what is around them to the leaves' hash.
+ * -1 with TypeError for a leaf that is neither tensor nor array. */
+int
+pyaccel_tree_flatten(const pyaccel_flatten *how, PyObject *tree);
+
+/* A structure like `tree` whose leaves are `results[count]`, in order. // new
+ * RuntimeError if the tree has changed since it was taken apart. */
+PyObject *
+pyaccel_tree_rebuild(pyaccel_state *state, PyObject *tree, PyObject *const *results,
+                     size_t count);
+
+#endif
