@@ -7,8 +7,8 @@
 #ifndef PA_COMM_AGREE_H
 #define PA_COMM_AGREE_H
 
+#include "base/leaf.h"
 #include "comm/comm.h"
-#include "comm/leaf.h"
 
 /* What the ranks turned out to have called. Starts zeroed. */
 typedef struct pa_agreement {

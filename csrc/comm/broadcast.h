@@ -2,8 +2,8 @@
 #ifndef PA_COMM_BROADCAST_H
 #define PA_COMM_BROADCAST_H
 
+#include "base/leaf.h"
 #include "comm/comm.h"
-#include "comm/leaf.h"
 
 /* Collective. Fills the leaves of every other rank with those of `root`; dtypes and
  * shapes must be equal on all ranks. One exchange for the whole structure.

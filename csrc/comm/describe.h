@@ -7,8 +7,8 @@
 #ifndef PA_COMM_DESCRIBE_H
 #define PA_COMM_DESCRIBE_H
 
+#include "base/leaf.h"
 #include "comm/comm.h"
-#include "comm/leaf.h"
 
 /* The fixed part of a description. */
 typedef struct pa_description {

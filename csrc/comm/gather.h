@@ -3,9 +3,9 @@
 #ifndef PA_COMM_GATHER_H
 #define PA_COMM_GATHER_H
 
+#include "base/leaf.h"
 #include "comm/agree.h"
 #include "comm/comm.h"
-#include "comm/leaf.h"
 
 /* A gather between its two halves. Read-only for the caller. */
 typedef struct pa_gather {

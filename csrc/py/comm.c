@@ -11,7 +11,7 @@
 #include <string.h>
 
 /* After so long a wait one line says whom this rank waits for. */
-#define LONG_WAIT_NS UINT64_C(60000000000)
+static const uint64_t long_wait_ns = UINT64_C(60000000000);
 
 /* ---- One operation ---- */
 
@@ -41,7 +41,7 @@ tick_hook(void *context, uint64_t waited_ns, int missing)
     bool released = call->thread != NULL;
     pyaccel_call_resume(call);
     bool go_on = PyErr_CheckSignals() == 0;
-    if (go_on && !call->warned && waited_ns >= LONG_WAIT_NS) {
+    if (go_on && !call->warned && waited_ns >= long_wait_ns) {
         call->warned = 1;
         PySys_FormatStderr("pyaccel: rank %d has waited %d s in %s for rank %d\n",
                            call->self->rank, (int)(waited_ns / 1000000000u),
@@ -378,7 +378,7 @@ static PyMethodDef comm_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyGetSetDef comm_attributes[] = {
+static PyGetSetDef comm_getset[] = {
     {"rank", get_rank, NULL, PyDoc_STR("This process's rank."), NULL},
     {"size", get_size, NULL, PyDoc_STR("The number of ranks."), NULL},
     {"backend", get_backend, NULL, PyDoc_STR("'self' or 'shm'."), NULL},
@@ -393,7 +393,7 @@ static PyGetSetDef comm_attributes[] = {
 static PyType_Slot comm_slots[] = {
     {Py_tp_dealloc, PYACCEL_SLOT(comm_dealloc)},
     {Py_tp_methods, comm_methods},
-    {Py_tp_getset, comm_attributes},
+    {Py_tp_getset, comm_getset},
     {Py_tp_doc, "A communicator: one rank's side of a group of processes."},
     {0, NULL},
 };
@@ -406,7 +406,7 @@ static PyType_Spec comm_spec = {
     .slots = comm_slots,
 };
 
-static PyMethodDef comm_functions[] = {
+static PyMethodDef comm_module_methods[] = {
     {"comm_self", comm_self, METH_NOARGS,
      PyDoc_STR("comm_self($module, /)\n--\n\nA world of one.")},
     {"comm_attach", PYACCEL_METHOD(comm_attach), METH_FASTCALL | METH_KEYWORDS,
@@ -424,5 +424,5 @@ pyaccel_comm_setup(PyObject *module)
         PyModule_AddObjectRef(module, "Comm", state->CommType) < 0) {
         return -1;
     }
-    return PyModule_AddFunctions(module, comm_functions);
+    return PyModule_AddFunctions(module, comm_module_methods);
 }

@@ -3,7 +3,7 @@
 #ifndef PYACCEL_PY_LEAVES_H
 #define PYACCEL_PY_LEAVES_H
 
-#include "comm/leaf.h"
+#include "base/leaf.h"
 #include "py/state.h"
 
 #include <stdbool.h>

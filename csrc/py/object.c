@@ -225,7 +225,7 @@ keep_buffer_in_band(PyObject *module, PyObject *const *arguments, Py_ssize_t cou
     return PyBool_FromLong(keep);
 }
 
-static PyMethodDef pickle_functions[] = {
+static PyMethodDef pickle_methods[] = {
     {"keep_buffer_in_band", PYACCEL_METHOD(keep_buffer_in_band), METH_FASTCALL,
      PyDoc_STR("keep_buffer_in_band($module, buffers, buffer, /)\n--\n\n"
                "Appends a large contiguous buffer to the list and returns False; True\n"
@@ -236,5 +236,5 @@ static PyMethodDef pickle_functions[] = {
 int
 pyaccel_pickle_setup(PyObject *module)
 {
-    return PyModule_AddFunctions(module, pickle_functions);
+    return PyModule_AddFunctions(module, pickle_methods);
 }

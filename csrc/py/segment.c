@@ -16,9 +16,9 @@ typedef struct SegmentObject {
 static PyObject *
 segment_new(PyTypeObject *type, PyObject *arguments, PyObject *named)
 {
-    static char *parameters[] = {"size", NULL};
+    static char *segment_keywords[] = {"size", NULL};
     int size = 0;
-    if (!PyArg_ParseTupleAndKeywords(arguments, named, "i:Segment", parameters,
+    if (!PyArg_ParseTupleAndKeywords(arguments, named, "i:Segment", segment_keywords,
                                      &size)) {
         return NULL;
     }
@@ -137,7 +137,7 @@ static PyMethodDef segment_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyGetSetDef segment_attributes[] = {
+static PyGetSetDef segment_getset[] = {
     {"fd", get_fd, NULL,
      PyDoc_STR("The descriptor, close-on-exec; ranks attach to it. -1 when closed."),
      NULL},
@@ -149,7 +149,7 @@ static PyType_Slot segment_slots[] = {
     {Py_tp_new, PYACCEL_SLOT(segment_new)},
     {Py_tp_dealloc, PYACCEL_SLOT(segment_dealloc)},
     {Py_tp_methods, segment_methods},
-    {Py_tp_getset, segment_attributes},
+    {Py_tp_getset, segment_getset},
     {Py_tp_doc, "Segment(size)\n--\n\n"
                 "The shared memory of a group of ranks, for whoever starts them."},
     {0, NULL},

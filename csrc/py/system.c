@@ -58,7 +58,7 @@ build_info(PyObject *module, PyObject *unused)
         (Py_ssize_t)pool.kept_blocks, "kept_bytes", (Py_ssize_t)pool.kept_bytes);
 }
 
-static PyMethodDef system_functions[] = {
+static PyMethodDef system_methods[] = {
     {"usable_cpus", usable_cpus, METH_NOARGS,
      PyDoc_STR("usable_cpus($module, /)\n--\n\n"
                "Processors this process may use: affinity and cgroup quota.")},
@@ -74,5 +74,5 @@ static PyMethodDef system_functions[] = {
 int
 pyaccel_system_setup(PyObject *module)
 {
-    return PyModule_AddFunctions(module, system_functions);
+    return PyModule_AddFunctions(module, system_methods);
 }

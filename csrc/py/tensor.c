@@ -24,9 +24,9 @@ make_dtypes(PyObject *torch)
         const char *name;
         pa_dtype dtype;
     } rows[] = {
-#define DTYPE_ROW(name, code, bits, lanes) {#name, {code, bits, lanes, 0}},
-        PA_DTYPE_MAP(DTYPE_ROW)
-#undef DTYPE_ROW
+#define PYACCEL_DTYPE_ROW(name, code, bits, lanes) {#name, {code, bits, lanes, 0}},
+        PA_DTYPE_MAP(PYACCEL_DTYPE_ROW)
+#undef PYACCEL_DTYPE_ROW
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         PyObject *dtype = PyObject_GetAttrString(torch, rows[i].name);
@@ -477,7 +477,7 @@ force_tensor_path(PyObject *module, PyObject *path)
                         path);
 }
 
-static PyMethodDef tensor_functions[] = {
+static PyMethodDef tensor_methods[] = {
     {"force_tensor_path", force_tensor_path, METH_O,
      PyDoc_STR("force_tensor_path($module, path, /)\n--\n\n"
                "Read and make tensors by one way: 'auto', 'exchange' or 'attributes'.\n"
@@ -488,5 +488,5 @@ static PyMethodDef tensor_functions[] = {
 int
 pyaccel_tensor_setup(PyObject *module)
 {
-    return PyModule_AddFunctions(module, tensor_functions);
+    return PyModule_AddFunctions(module, tensor_methods);
 }

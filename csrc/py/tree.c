@@ -2,7 +2,7 @@
 #include "py/tree.h"
 
 #include "base/hash.h"
-#include "py/array.h"
+#include "py/numpy.h"
 #include "py/tensor.h"
 
 /* What the containers are in the hash; a list is not a tuple. */

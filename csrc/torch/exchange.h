@@ -3,7 +3,7 @@
 #ifndef PA_TORCH_EXCHANGE_H
 #define PA_TORCH_EXCHANGE_H
 
-#include "comm/leaf.h"
+#include "base/leaf.h"
 #include "sys/pool.h"
 #include "torch/dlpack.h"
 

@@ -1,6 +1,8 @@
 /* csrc/base: status and message, sizes, hash, clock. */
 #include "base/clock.h"
+#include "base/dtype.h"
 #include "base/hash.h"
+#include "base/leaf.h"
 #include "base/size.h"
 #include "base/status.h"
 
@@ -159,6 +161,37 @@ clock_goes_on_and_deadlines_lie_ahead(void)
     CHECK(pa_clock_deadline(PA_DEADLINE_NEVER - 1) == PA_DEADLINE_NEVER);
 }
 
+static void
+dtypes_have_names(void)
+{
+    char text[48];
+    pa_dtype_format((pa_dtype){PA_DTYPE_BFLOAT, 16, 1, 0}, text, sizeof text);
+    CHECK_TEXT(text, "bfloat16");
+    pa_dtype_format((pa_dtype){99, 16, 1, 0}, text, sizeof text);
+    CHECK_TEXT(text, "type (99, 16, 1)");
+}
+
+static void
+fingerprints_tell_leaves_apart(void)
+{
+    int64_t shape[] = {2, 3};
+    int64_t other[] = {3, 2};
+    pa_leaf leaf = {.shape = shape, .ndim = 2, .nbytes = 24, .itemsize = 4};
+    leaf.dtype = (pa_dtype){PA_DTYPE_FLOAT, 32, 1, 0};
+    pa_leaves one = {&leaf, 1, 7};
+    uint64_t print = pa_leaves_fingerprint(&one);
+    leaf.shape = other;
+    CHECK(pa_leaves_fingerprint(&one) != print);
+    leaf.shape = shape;
+    CHECK(pa_leaves_fingerprint(&one) == print);
+    leaf.dtype.code = PA_DTYPE_INT;
+    CHECK(pa_leaves_fingerprint(&one) != print);
+    leaf.dtype.code = PA_DTYPE_FLOAT;
+    one.structure = 8;
+    CHECK(pa_leaves_fingerprint(&one) != print);
+    CHECK_EQUAL(pa_leaves_nbytes(&one), 24);
+}
+
 int
 main(void)
 {
@@ -174,6 +207,8 @@ main(void)
         TESTING(hash_sees_each_byte_and_the_length),
         TESTING(hash_depends_on_order_and_seed),
         TESTING(clock_goes_on_and_deadlines_lie_ahead),
+        TESTING(dtypes_have_names),
+        TESTING(fingerprints_tell_leaves_apart),
     };
     return TESTING_RUN(cases);
 }

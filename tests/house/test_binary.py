@@ -7,13 +7,13 @@ from tests.house.repository import agree, folder_of, name
 
 # Writable data that CPython takes through a pointer to non-const and only reads.
 READ_ONLY_IN_FACT = re.compile(
-    r"(\w+_)?(slots|spec|methods|functions|members|attributes|definition|parameters)$"
+    r"(\w+_)?(slots|spec|methods|members|getset|definition|keywords)$"
 )
 
 # Other writable data, each with the reason why it may be there.
 WRITABLE = {
-    ("csrc/py/array.c", "PyArray_API"): "NumPy's headers define it: the table of its API",
-    ("csrc/py/array.c", "PyArray_RUNTIME_VERSION"): "NumPy's headers define it",
+    ("csrc/py/numpy.c", "PyArray_API"): "NumPy's headers define it: the table of its API",
+    ("csrc/py/numpy.c", "PyArray_RUNTIME_VERSION"): "NumPy's headers define it",
 }
 
 

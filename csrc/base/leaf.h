@@ -1,6 +1,6 @@
 /* A leaf of a nested structure: a contiguous array in the caller's memory. */
-#ifndef PA_COMM_LEAF_H
-#define PA_COMM_LEAF_H
+#ifndef PA_BASE_LEAF_H
+#define PA_BASE_LEAF_H
 
 #include "base/dtype.h"
 

@@ -1,6 +1,6 @@
 /* NumPy arrays as leaves; the only file that knows NumPy's C API. */
-#ifndef PYACCEL_PY_ARRAY_H
-#define PYACCEL_PY_ARRAY_H
+#ifndef PYACCEL_PY_NUMPY_H
+#define PYACCEL_PY_NUMPY_H
 
 #include "py/leaves.h"
 

@@ -1,5 +1,5 @@
 /* NumPy arrays as leaves: see the header. */
-#include "py/array.h"
+#include "py/numpy.h"
 
 #include "base/hash.h"
 #include "py/block.h"

@@ -1,5 +1,5 @@
 /* Leaves of a nested structure: see the header. */
-#include "comm/leaf.h"
+#include "base/leaf.h"
 
 #include "base/hash.h"
 

@@ -1,0 +1,196 @@
+/* csrc/sys: segments, the pool, copies, usable CPUs, marks that a fork wipes. */
+#include "testing.h"
+
+#include "base/clock.h"
+#include "sys/copy.h"
+#include "sys/cpus.h"
+#include "sys/futex.h"
+#include "sys/pool.h"
+#include "sys/process.h"
+#include "sys/segment.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void
+segments_are_sealed_and_shared(void)
+{
+    int fd = -1;
+    pa_error error = PA_ERROR_INIT;
+    CHECK_EQUAL(pa_segment_create(100000, &fd, &error), PA_OK);
+    CHECK(ftruncate(fd, 10) != 0);
+    CHECK((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+    void *one = NULL;
+    void *two = NULL;
+    size_t nbytes = 0;
+    CHECK_EQUAL(pa_segment_map(fd, &one, &nbytes, &error), PA_OK);
+    CHECK_EQUAL(pa_segment_map(fd, &two, &nbytes, &error), PA_OK);
+    CHECK_EQUAL(nbytes, 100000);
+    ((char *)one)[99999] = 7;
+    CHECK_EQUAL(((char *)two)[99999], 7);
+    pa_segment_unmap(one, nbytes);
+    pa_segment_unmap(two, nbytes);
+    pa_segment_unmap(NULL, 0);
+    (void)close(fd);
+}
+
+static void
+what_is_no_segment_is_refused(void)
+{
+    void *base = NULL;
+    size_t nbytes = 0;
+    int fd = -1;
+    pa_error error = PA_ERROR_INIT;
+    CHECK_EQUAL(pa_segment_create(0, &fd, &error), PA_EARGUMENT);
+    CHECK_EQUAL(pa_segment_create((size_t)1 << 62, &fd, &error), PA_ESYSTEM);
+    CHECK(strstr(error.message, "4611686018427387904 bytes") != NULL);
+    CHECK_EQUAL(pa_segment_map(-1, &base, &nbytes, &error), PA_ESYSTEM);
+    int plain = memfd_create("plain", MFD_CLOEXEC);
+    CHECK(ftruncate(plain, 4096) == 0);
+    CHECK_EQUAL(pa_segment_map(plain, &base, &nbytes, &error), PA_EARGUMENT);
+    (void)close(plain);
+}
+
+static void
+the_pool_recycles_large_blocks(void)
+{
+    pa_pool *pool = pa_pool_create((size_t)8 << 20);
+    pa_block *large = pa_pool_take(pool, PA_POOL_LARGE, 100);
+    pa_block *small = pa_pool_take(pool, 10, 100);
+    CHECK(large != NULL && small != NULL);
+    CHECK_EQUAL((uintptr_t)large->data % (2u << 20), 0);
+    CHECK_EQUAL((uintptr_t)small->data % 64, 0);
+    CHECK_EQUAL(pa_pool_get_stats(pool).live_blocks, 2);
+    memset(small->prefix, 1, 100);
+    memset(small->data, 2, 10);
+    memset(large->data, 3, PA_POOL_LARGE);
+    char *before = large->data;
+    pa_block_release(small);
+    pa_block_release(large);
+    CHECK_EQUAL(pa_pool_get_stats(pool).live_blocks, 0);
+    CHECK_EQUAL(pa_pool_get_stats(pool).kept_blocks, 1);
+    pa_block *again = pa_pool_take(pool, PA_POOL_LARGE + 5, 0);
+    CHECK(again->data == before);
+    pa_block *huge = pa_pool_take(pool, (size_t)16 << 20, 4096);
+    pa_block_release(huge); /* more than the pool keeps */
+    CHECK_EQUAL(pa_pool_get_stats(pool).kept_blocks, 0);
+    pa_pool_destroy(pool); /* a block outlives its pool's handle */
+    again->data[0] = 1;
+    pa_block_release(again);
+    pa_block_release(NULL);
+    pa_pool_destroy(NULL);
+}
+
+static void
+the_pool_says_when_memory_is_short(void)
+{
+    pa_pool *pool = pa_pool_create(0);
+    CHECK(pa_pool_take(pool, SIZE_MAX, 0) == NULL);
+    CHECK(pa_pool_take(pool, SIZE_MAX - 100, 0) == NULL);
+    CHECK(pa_pool_take(pool, 10, SIZE_MAX) == NULL);
+    CHECK_EQUAL(pa_pool_get_stats(pool).live_blocks, 0);
+    pa_pool_destroy(pool);
+}
+
+static void
+copies_are_right_at_any_alignment(void)
+{
+    size_t room = (size_t)1 << 18;
+    char *from = malloc(room);
+    char *to = malloc(room);
+    for (size_t i = 0; i < room; i++) {
+        from[i] = (char)(i * 31 + 7);
+    }
+    pa_copier copier = {0};
+    for (size_t round = 0; round < 3 * 2 * PA_COPY_TRIALS; round++) {
+        size_t shift = round % 67;
+        size_t nbytes = room - 200 - round;
+        memset(to, 0, room);
+        pa_copier_copy(&copier, to + shift, from + 1, nbytes, true);
+        CHECK_EQUAL(memcmp(to + shift, from + 1, nbytes), 0);
+        CHECK_EQUAL(to[shift + nbytes], 0);
+    }
+    CHECK(!pa_copier_can_stream() || copier.trials == 2 * PA_COPY_TRIALS);
+    free(from);
+    free(to);
+}
+
+static void
+there_is_a_cpu_to_use(void)
+{
+    double cpus = pa_cpus_usable();
+    CHECK(cpus > 0.0);
+    CHECK(cpus <= (double)sysconf(_SC_NPROCESSORS_CONF));
+}
+
+static void
+a_fork_wipes_the_mark(void)
+{
+    pa_fork_mark *mark = pa_fork_mark_create();
+    CHECK(!pa_fork_mark_forked(mark));
+    pid_t child = fork();
+    if (child == 0) {
+        _exit(pa_fork_mark_forked(mark) ? 0 : 1);
+    }
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child);
+    CHECK_EQUAL(status, 0);
+    CHECK(!pa_fork_mark_forked(mark));
+    pa_fork_mark_destroy(mark);
+    pa_fork_mark_destroy(NULL);
+}
+
+static void
+an_ended_process_is_seen(void)
+{
+    int gate[2];
+    CHECK(pipe(gate) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        char byte;
+        (void)close(gate[1]);
+        _exit(read(gate[0], &byte, 1) == 0 ? 0 : 1);
+    }
+    (void)close(gate[0]);
+    int pidfd = (int)syscall(SYS_pidfd_open, child, 0);
+    CHECK(pidfd >= 0);
+    CHECK(!pa_process_ended(pidfd));
+    CHECK(!pa_process_ended(-1));
+    (void)close(gate[1]);
+    CHECK(waitpid(child, NULL, 0) == child);
+    CHECK(pa_process_ended(pidfd));
+    (void)close(pidfd);
+}
+
+static void
+a_futex_wait_ends_at_its_timeout(void)
+{
+    _Atomic uint32_t word = 5;
+    uint64_t before = pa_clock_now();
+    pa_futex_wait(&word, 4, UINT64_C(10000000000)); /* another value: at once */
+    CHECK(pa_clock_now() - before < UINT64_C(5000000000));
+    pa_futex_wait(&word, 5, 1000000);
+    CHECK(pa_clock_now() - before >= 1000000);
+    pa_futex_wake(&word);
+}
+
+int
+main(void)
+{
+    static const testing_case cases[] = {
+        TESTING(segments_are_sealed_and_shared),
+        TESTING(what_is_no_segment_is_refused),
+        TESTING(the_pool_recycles_large_blocks),
+        TESTING(the_pool_says_when_memory_is_short),
+        TESTING(copies_are_right_at_any_alignment),
+        TESTING(there_is_a_cpu_to_use),
+        TESTING(a_fork_wipes_the_mark),
+        TESTING(an_ended_process_is_seen),
+        TESTING(a_futex_wait_ends_at_its_timeout),
+    };
+    return TESTING_RUN(cases);
+}
