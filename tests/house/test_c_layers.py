@@ -24,7 +24,7 @@ DOORS = {
     "Python.h": "py/",
     "structmember.h": "py/",
     "datetime.h": "py/",
-    "numpy/": "py/array.c",
+    "numpy/": "py/numpy.c",
 }
 
 FILES = c_files("**/*.c", "**/*.h")
