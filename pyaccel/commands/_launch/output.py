@@ -18,6 +18,7 @@ PATIENCE = 0.05
 _READ = 65536
 # A longer line is passed on in pieces, and a sink with more than this is full.
 _LIMIT = 65536
+_TRACEBACK = b"Traceback (most recent call last)"
 
 
 class Sink:
@@ -75,6 +76,8 @@ class Source:
         self.sink = sink
         # When the unfinished line at the end of what has come is passed on, or None.
         self.due = None
+        # When Python's heading of a traceback first came.
+        self.traceback_at = float("inf")
         self._rest = bytearray()
 
     @property
@@ -94,6 +97,8 @@ class Source:
             # Closing has the worker find out that nobody reads.
             self.close()
             return False
+        if _TRACEBACK in data:
+            self.traceback_at = min(self.traceback_at, now)
         self._rest += data
         cut = self._end_of_lines()
         if cut:

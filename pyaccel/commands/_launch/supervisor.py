@@ -6,6 +6,7 @@ import signal
 import time
 
 from pyaccel.commands._launch import groups, signals
+from pyaccel.commands._launch.failure import Failures
 
 # Seconds between looks at processes that are not our children, when there are any.
 _LOOK = 0.02
@@ -33,7 +34,7 @@ class Supervisor:
         self._quiet = settings.quiet
         # The process groups in which something may still run.
         self._groups = {worker.pid for worker in workers}
-        self._first_failure = None
+        self._failures = Failures(workers, sources)
         self._interrupted = False
         # After the second interrupt: output that nobody reads is not waited for.
         self._impatient = False
@@ -77,6 +78,8 @@ class Supervisor:
         if self._look_for_ends:
             self._look_for_ends = False
             self._check_ends(now)
+        if self._failures and self._deadline is None:
+            self._end_after_failure(now)
         if self._deadline is not None and self._deadline <= now:
             self._escalate(now)
 
@@ -101,6 +104,8 @@ class Supervisor:
         times = [s.due for s in self._all_sources() if s.due is not None]
         if self._deadline is not None:
             times.append(self._deadline)
+        elif self._failures:
+            times.append(self._failures.due())
         seconds = min(min(times, default=math.inf) - time.monotonic(), at_most)
         return None if seconds == math.inf else max(0, math.ceil(seconds * 1000))
 
@@ -138,14 +143,14 @@ class Supervisor:
             # read takes all that a pipe holds; children of the worker may add for ever.
             for source in self._sources[worker.rank]:
                 source.read(now)
-        failed = [worker for worker in ended if worker.code != 0]
-        if not failed or self._first_failure is not None:
-            return
-        # Of several at once, a killed one is more likely to be the cause than one that
-        # missed it.
-        self._first_failure = min(failed, key=lambda w: (w.code > 0, w.rank))
-        if self._deadline is None:
-            self._report(self._first_failure)
+            if worker.code != 0:
+                self._failures.add(worker, now)
+
+    def _end_after_failure(self, now):
+        """Report the first failure and end the others, once it is known which it is."""
+        worker = self._failures.first(now)
+        if worker is not None:
+            self._report(worker)
             self._end(signal.SIGTERM, now)
 
     def _report(self, worker):
@@ -206,7 +211,7 @@ class Supervisor:
                 self._step(at_most=_LOOK)
 
     def _exit_code(self):
-        if self._first_failure is None:
+        if not self._failures:
             return 0
-        code = self._first_failure.code
+        code = self._failures.first(math.inf).code
         return 128 - code if code < 0 else code
