@@ -75,11 +75,11 @@ JOIN = """
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     fd = int(os.environ["PYACCEL_CONTROL"].partition(":")[2])
     group = _C.comm_attach(fd, rank, size, 60.0)
+    # So that nobody is ended before it could speak.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     group.barrier()
     if rank == 1:
         {end}
-    # Not ended before it could speak.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         group.barrier()
     except _C.DistributedPeerError as error:
