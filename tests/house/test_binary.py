@@ -12,7 +12,7 @@ READ_ONLY_IN_FACT = re.compile(
 
 # Other writable data, each with the reason why it may be there.
 WRITABLE = {
-    ("csrc/py/numpy.c", "PyArray_API"): "NumPy's headers define it: the table of its API",
+    ("csrc/py/numpy.c", "PyArray_API"): "NumPy's headers define its table",
     ("csrc/py/numpy.c", "PyArray_RUNTIME_VERSION"): "NumPy's headers define it",
 }
 
