@@ -48,17 +48,17 @@ pyaccel_call_check(pyaccel_call *call, pa_status status);
 
 /* The collectives of comm_ops.c, as entries of the method table. */
 PyObject *
-pyaccel_comm_barrier(PyObject *self, PyObject *unused);
+pyaccel_comm_barrier(PyObject *object, PyObject *unused);
 PyObject *
-pyaccel_comm_gather(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+pyaccel_comm_gather(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
                     PyObject *names);
 PyObject *
-pyaccel_comm_broadcast(PyObject *self, PyObject *const *arguments, Py_ssize_t count,
+pyaccel_comm_broadcast(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
                        PyObject *names);
 PyObject *
-pyaccel_comm_gather_object(PyObject *self, PyObject *object);
+pyaccel_comm_gather_object(PyObject *object, PyObject *value);
 PyObject *
-pyaccel_comm_broadcast_object(PyObject *self, PyObject *const *arguments,
+pyaccel_comm_broadcast_object(PyObject *object, PyObject *const *arguments,
                               Py_ssize_t count, PyObject *names);
 
 /* Makes the type and adds comm_self and comm_attach. -1 on failure. */

@@ -12,7 +12,7 @@ pyaccel_array_check(PyObject *object);
 /* Adds an array to the leaves, contiguous. With `write` it must be writeable. -1 with
  * TypeError for arrays of objects, ValueError for one that cannot be written. */
 int
-pyaccel_array_add(PyObject *array, bool write, pyaccel_leaves *leaves);
+pyaccel_array_add(PyObject *object, bool write, pyaccel_leaves *leaves);
 
 /* A new array of `shape[ndim]` with the dtype of leaf `index`, and its memory. // new
  */

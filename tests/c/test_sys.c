@@ -131,7 +131,7 @@ copies_are_right_at_any_alignment(void)
         from[i] = (char)(i * 31 + 7);
     }
     pa_copier copier = {0};
-    for (size_t round = 0; round < 3 * 2 * PA_COPY_TRIALS; round++) {
+    for (size_t round = 0; round < (size_t)6 * PA_COPY_TRIALS; round++) {
         size_t shift = round % 67;
         size_t nbytes = room - 200 - round;
         memset(to, 0, room);
