@@ -260,3 +260,14 @@ def test_a_program_that_cannot_be_executed(fresh, tmp_path):
     result = fresh.start([*command, "--no_python", str(program)]).finish()
     assert result.returncode == 126
     assert f"cannot execute {str(program)!r}: [Errno 8]" in result.stderr
+
+
+def test_a_segment_that_cannot_be_made(fresh):
+    """The limit on the size of files holds for shared memory too."""
+    launcher = f'"{sys.executable}" -m pyaccel launch --num_processes=2'
+    script = fresh.script("print('never')")
+    result = fresh.start(["sh", "-c", f'ulimit -f 0; {launcher} "{script}"']).finish()
+    assert result.returncode == 2
+    assert result.stdout == ""
+    [note] = notes(result)
+    assert "the shared memory of 2 processes cannot be made" in note
