@@ -47,25 +47,27 @@ def join(world: World, backend: str | None, options: dict[str, Any]) -> None:
             "is not a rank itself: start it with the spawn method, or leave operations "
             "to the rank"
         )
-    if comm is not None and not comm.closed:
-        if (comm.rank, comm.size) == (world.rank, world.size):
-            return
-        comm.close()
-    comm = None
-    if world.size == 1:
-        return
     timeout = options.get("timeout")
     if timeout is not None and not isinstance(timeout, timedelta):
         raise TypeError(
             f"timeout is {timeout!r}, not a datetime.timedelta: write "
             "timeout=timedelta(seconds=...)"
         )
-    setup = SETUP_TIMEOUT if timeout is None else timeout.total_seconds()
+    seconds = None if timeout is None else timeout.total_seconds()
+    if comm is not None and not comm.closed:
+        if (comm.rank, comm.size) == (world.rank, world.size):
+            comm.timeout = comm.timeout if seconds is None else seconds
+            return
+        comm.close()
+    comm = None
+    if world.size == 1:
+        return
+    deadline = time.monotonic() + (SETUP_TIMEOUT if seconds is None else seconds)
     with ExitStack() as undo:
-        joined = _connect(world, backend, options, time.monotonic() + setup, undo)
+        joined = _connect(world, backend, options, deadline, undo)
         # Only now is torch's store not needed by a slower rank any more.
         joined.barrier()
-        joined.timeout = TIMEOUT if timeout is None else setup
+        joined.timeout = TIMEOUT if seconds is None else seconds
         undo.pop_all()
     comm = joined
 
