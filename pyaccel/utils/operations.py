@@ -33,7 +33,7 @@ def gather(tensor):
     """
     comm = _comm()
     if comm is None:
-        return _checked(tensor, "gather")
+        return _checked(tensor, "_gpu_gather_one")
     if PartialState._shared_state["debug"]:
         _verify(comm, tensor, "gather")
     return comm.gather(tensor)
@@ -66,7 +66,7 @@ def broadcast(tensor, from_process: int = 0):
     comm = _comm()
     _check_root(comm, from_process)
     if comm is None:
-        return _checked(tensor, "broadcast")
+        return _checked(tensor, "_gpu_broadcast_one")
     if PartialState._shared_state["debug"]:
         _verify(comm, tensor, "broadcast")
     return comm.broadcast(tensor, from_process)
