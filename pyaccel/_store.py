@@ -1,6 +1,7 @@
 """The key-value store by which processes that share no launcher find each other."""
 
 import os
+import socket
 import time
 from datetime import timedelta
 
@@ -10,6 +11,7 @@ from . import _C
 from ._world import World
 
 DEFAULT_PORT = 29500
+_GLANCE = 0.02  # seconds between two looks at whether rank 0 serves
 
 
 def address() -> tuple[str, int]:
@@ -40,28 +42,44 @@ def open_store(world: World, deadline: float) -> Store:
     host, port = address()
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     serves = world.rank == 0 and not agent
-    seconds = left(deadline)
     try:
+        if not serves:
+            _wait_for_server(host, port, deadline)
         return TCPStore(
             host,
             port,
             world_size=world.size,
             is_master=serves,
-            timeout=timedelta(seconds=seconds),
+            timeout=timedelta(seconds=left(deadline)),
             wait_for_workers=False,
             multi_tenant=True,
         )
-    except RuntimeError as error:  # the class of all errors of torch's store
+    except (RuntimeError, OSError) as error:  # torch's store raises the first
         if serves:
             raise ConnectionError(
                 f"set-up of {world.size} processes: rank 0 cannot serve at {host} port "
                 f"{port}; set MASTER_PORT to a port that is free"
             ) from error
         raise _C.DistributedTimeoutError(
-            f"set-up of {world.size} processes: rank {world.rank} found nobody at "
-            f"{host} port {port} within {seconds:.1f} s; check that rank 0 was started "
-            "and that MASTER_ADDR and MASTER_PORT are the same everywhere"
+            f"set-up of {world.size} processes: rank {world.rank} found no rank 0 at "
+            f"{host} port {port} in time; check that rank 0 was started and that "
+            "MASTER_ADDR and MASTER_PORT are the same everywhere"
         ) from error
+
+
+def _wait_for_server(host: str, port: int, deadline: float) -> None:
+    """Returns once somebody listens there.
+
+    torch's store would look only once a second, and wait twice as long as it was told.
+    """
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=left(deadline)).close()
+            return
+        except OSError:
+            if left(deadline) <= _GLANCE:
+                raise
+            time.sleep(_GLANCE)
 
 
 def default_store() -> Store:

@@ -1,6 +1,11 @@
 """One script under accelerate and under pyaccel: the same state, the same errors."""
 
 import json
+from functools import partial
+
+import pytest
+
+from tests.parity.differences import differences
 
 # Writes one JSON object a process: for each case the repr of what came out of it, or an
 # exception's type and text.
@@ -65,9 +70,11 @@ case("on_main_process of it", lambda: accelerator.on_main_process(str)(1))
 case("on_process of it", lambda: accelerator.on_process(process_index=1)(str)(1))
 tensor = torch.arange(2) + 2 * state.process_index
 gathered = operations.gather({"a": [tensor, (tensor.float(),)]})
+case("without a function", lambda: accelerator.on_main_process())
 case("gather", lambda: gathered)
 case("gather of a scalar", lambda: operations.gather(torch.tensor(1.5)))
 case("objects", lambda: operations.gather_object([state.process_index, "x"]))
+case("objects, a text", lambda: operations.gather_object("ab")[:2])
 case("broadcast", lambda: operations.broadcast([tensor.clone()]))
 case("broadcast_object_list", lambda: operations.broadcast_object_list(
     [state.process_index, "x"]))
@@ -82,6 +89,15 @@ case("after reset", lambda: state.device)
 case("after reset, nonsense", lambda: state.nonsense)
 case("after reset, on_main_process", lambda: state.on_main_process(str))
 case("after reset, initialized", lambda: state.initialized)
+case("not asked for the cpu", lambda: PartialState().use_distributed)
+PartialState._reset_state()
+os.environ["ACCELERATE_USE_CPU"] = "true"
+case("ACCELERATE_USE_CPU", lambda: PartialState()._cpu)
+PartialState._reset_state()
+case("a backend", lambda: PartialState(cpu=True, backend="gloo").backend)
+PartialState._reset_state()
+case("a wrong backend", lambda: PartialState(cpu=True, backend="nccl").backend)
+PartialState._reset_state()
 PartialState(cpu=True).destroy_process_group()
 case("torch, destroyed", torch.distributed.is_initialized)
 with open(f"{sys.argv[2]}/{library}-{results['process_index']}.json", "w") as file:
@@ -91,13 +107,22 @@ with open(f"{sys.argv[2]}/{library}-{results['process_index']}.json", "w") as fi
 
 def agree(run, directory, size):
     """Runs the script under both libraries and compares every case of every process."""
+    different = differences("state", "alone" if size == 1 else "several")
     for library in ("accelerate", "pyaccel"):
         run(SCRIPT, library, directory).check()
     for rank in range(size):
         theirs = json.loads((directory / f"accelerate-{rank}.json").read_text())
         ours = json.loads((directory / f"pyaccel-{rank}.json").read_text())
+        for what, row in different.items():
+            assert theirs.pop(what) == row["accelerate"]
+            assert ours.pop(what) == row["pyaccel"]
         assert ours == theirs
 
 
 def test_alone(fresh, tmp_path):
     agree(fresh.python, tmp_path, 1)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_under_torchrun(fresh, tmp_path, size):
+    agree(partial(fresh.torchrun, size=size), tmp_path, size)
