@@ -5,6 +5,8 @@ No test here asserts a time.
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -277,3 +279,20 @@ def test_each_benchmark_opens_with_its_question():
         first = text.splitlines()[0]
         assert first.startswith('"""')
         assert first.endswith('?"""')
+
+
+def test_a_quick_run_reports_rows_without_errors(tmp_path):
+    file = tmp_path / "report.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "barrier", "--quick", "--json", str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "wait_for_everyone" in done.stdout
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert {row["library"] for row in found["rows"]} >= {"accelerate", "pyaccel"}
+    assert not [row["error"] for row in found["rows"] if row["error"]]
