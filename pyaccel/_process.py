@@ -18,7 +18,7 @@ def do_nothing(*args, **kwargs):
     """Stands for a function where it is not to run."""
 
 
-class ProcessMembers(getattr(_C, "Splitter", object)):
+class ProcessMembers(_C.Splitter):
     """Process control for a class that knows its numbers among the processes."""
 
     if TYPE_CHECKING:

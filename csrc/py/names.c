@@ -24,6 +24,8 @@ pyaccel_names_setup(PyObject *module)
         {&state->str_is_nested, "is_nested"},
         {&state->str_items, "items"},
         {&state->str_layout, "layout"},
+        {&state->str_num_processes, "num_processes"},
+        {&state->str_process_index, "process_index"},
         {&state->str_resolve_conj, "resolve_conj"},
         {&state->str_resolve_neg, "resolve_neg"},
         {&state->str_shape, "shape"},

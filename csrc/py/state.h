@@ -21,7 +21,13 @@
     X(CommType)                                                                        \
     X(SegmentType)                                                                     \
     X(BlockType)                                                                       \
+    X(SplitContextType)                                                                \
     X(Mapping)                                                                         \
+    X(numpy_ndarray)                                                                   \
+    X(pandas_DataFrame)                                                                \
+    X(pandas_Series)                                                                   \
+    X(pandas_Index)                                                                    \
+    X(datasets_Dataset)                                                                \
     X(pickle_dumps)                                                                    \
     X(pickle_loads)                                                                    \
     X(pickle_options)                                                                  \
@@ -48,6 +54,8 @@
     X(str_is_nested)                                                                   \
     X(str_items)                                                                       \
     X(str_layout)                                                                      \
+    X(str_num_processes)                                                               \
+    X(str_process_index)                                                               \
     X(str_resolve_conj)                                                                \
     X(str_resolve_neg)                                                                 \
     X(str_shape)                                                                       \

@@ -43,6 +43,7 @@ def parameters(function):
     return [
         (p.name, p.kind, None if p.name in SENTINELS else p.default)
         for p in inspect.signature(function).parameters.values()
+        if p.name != "self"  # by position only where the method is written in C
     ]
 
 
