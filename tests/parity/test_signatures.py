@@ -54,3 +54,15 @@ def parameters(function):
 def test_parameters(ours, theirs):
     expected = parameters(theirs)
     assert parameters(ours)[: len(expected)] == expected
+
+
+@pytest.mark.parametrize("name", ["PartialState", "AcceleratorState"])
+def test_members_are_all_offered(name):
+    """Every public member of accelerate's class, but for what is for training alone."""
+    ours = getattr(importlib.import_module("pyaccel.state"), name)
+    theirs = getattr(importlib.import_module("accelerate.state"), name)
+    members = {member for member in dir(theirs) if not member.startswith("_")}
+    training = {"deepspeed_plugin", "get_deepspeed_plugin", "select_deepspeed_plugin"}
+    training |= {"is_fsdp2"}
+    own = {"fork_launched"}  # an attribute of ours, a property of theirs
+    assert members - training - own <= set(dir(ours))

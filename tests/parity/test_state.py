@@ -34,6 +34,11 @@ def printed(function):
     return text.getvalue()
 
 
+def share(owner):
+    with owner.split_between_processes(list("abcde")) as own:
+        return own
+
+
 state = PartialState(cpu=True)
 again = PartialState(cpu=False)
 members = [
@@ -61,6 +66,8 @@ for name in ["main_process_first", "local_main_process_first"]:
 case("AcceleratorState", AcceleratorState)
 AcceleratorState._reset_state()
 accelerator = top.Accelerator(cpu=True)
+for owner in [state, accelerator.state, accelerator]:
+    case("share of " + type(owner).__name__, lambda: share(owner))
 case("accelerator repr", lambda: repr(accelerator.state))
 for name in [*members[2:4], *members[6:14]]:
     case("accelerator " + name, lambda: getattr(accelerator, name))
