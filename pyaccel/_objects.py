@@ -14,15 +14,18 @@ from functools import partial
 from pyaccel import _C
 
 
-def _rebuild_tensor(buffer, dtype, shape):
+def _rebuild_tensor(buffer, dtype, shape, stride):
     import torch
 
     flat = torch.frombuffer(buffer, dtype=torch.uint8)
-    return flat.view(dtype).reshape(shape)
+    return flat.view(dtype).as_strided(shape, stride)
 
 
 def _reduce_tensor(tensor):
-    """A plain contiguous CPU tensor as a buffer; any other in torch's own way."""
+    """A CPU tensor's own values as a buffer; one with more to it in torch's own way.
+
+    torch's way takes the whole storage of a view along, and fails for newer dtypes.
+    """
     import torch
 
     plain = (
@@ -31,17 +34,19 @@ def _reduce_tensor(tensor):
         and not tensor.requires_grad
         and not tensor.is_quantized
         and not tensor.is_nested
-        and not tensor.is_conj()
-        and not tensor.is_neg()
         and not tensor.__dict__
         and tensor.numel() > 0
-        and tensor.is_contiguous()
     )
     if not plain:
         return tensor.__reduce_ex__(5)
-    flat = tensor.detach().reshape(-1).view(torch.uint8).numpy()
+    values = tensor.detach().resolve_conj().resolve_neg()
+    if not values.is_contiguous():
+        # Dense then, with the dimensions in memory in the order that they had.
+        values = values.clone()
+    flat = values.as_strided((values.numel(),), (1,)).view(torch.uint8).numpy()
     buffer = pickle.PickleBuffer(flat)
-    return _rebuild_tensor, (buffer, tensor.dtype, tuple(tensor.shape))
+    shape, stride = tuple(values.shape), values.stride()
+    return _rebuild_tensor, (buffer, values.dtype, shape, stride)
 
 
 def _reducers():

@@ -29,6 +29,7 @@ pyaccel_names_setup(PyObject *module)
         {&state->str_resolve_conj, "resolve_conj"},
         {&state->str_resolve_neg, "resolve_neg"},
         {&state->str_shape, "shape"},
+        {&state->str_stride, "stride"},
         {&state->str_type, "type"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -11,8 +11,9 @@ enum {
     PLAIN_NODES = 256, /* objects that are looked at before pickling in the short way */
 };
 
-/* ---- Serialising ---- */
+/* ---- Python's pickle ---- */
 
+/* Finds the functions that serialise and deserialise; at once when they are known. */
 static int
 pickle_bind(pyaccel_state *state)
 {
@@ -38,6 +39,8 @@ pickle_bind(pyaccel_state *state)
     }
     return 0;
 }
+
+/* ---- Serialising ---- */
 
 /* Whether an object is made of Python's own types only, so that no reducer of ours and
  * no large buffer can be in it. Stops at the first other object or after a while. */
@@ -172,6 +175,10 @@ take_buffers(pyaccel_state *state, pa_parcel *parcel)
 PyObject *
 pyaccel_pickle_load(pyaccel_state *state, pa_parcel *parcel)
 {
+    /* A rank that only receives has not bound anything by sending. */
+    if (pickle_bind(state) < 0) {
+        return NULL;
+    }
     PyObject *object = NULL;
     PyObject *options = NULL;
     PyObject *arguments = NULL;

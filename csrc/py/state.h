@@ -59,6 +59,7 @@
     X(str_resolve_conj)                                                                \
     X(str_resolve_neg)                                                                 \
     X(str_shape)                                                                       \
+    X(str_stride)                                                                      \
     X(str_type)
 
 #define PYACCEL_STATE_MEMBER(name) PyObject *name;

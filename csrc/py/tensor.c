@@ -337,10 +337,38 @@ read_attributes(pyaccel_state *state, PyObject *tensor, pa_leaf *leaf, int64_t *
     return 0;
 }
 
+/* ValueError for a tensor that holds a row many times over in the same memory: values
+ * received for it would overwrite each other. */
 static int
-add_by_attributes(pyaccel_state *state, PyObject *tensor, pyaccel_leaves *leaves)
+check_writeable(pyaccel_state *state, PyObject *tensor)
 {
-    if (check_ordinary(state, tensor) < 0) {
+    int64_t dims[MOST_DIMS];
+    int64_t strides[MOST_DIMS];
+    PyObject *shape = PyObject_GetAttr(tensor, state->str_shape);
+    PyObject *steps = PyObject_CallMethodObjArgs(tensor, state->str_stride, NULL);
+    int ndim = -1;
+    if (shape != NULL && steps != NULL && read_shape(shape, dims, MOST_DIMS) >= 0) {
+        ndim = read_shape(steps, strides, MOST_DIMS);
+    }
+    Py_XDECREF(shape);
+    Py_XDECREF(steps);
+    for (int d = 0; d < ndim; d++) {
+        if (strides[d] == 0 && dims[d] > 1) {
+            PyErr_SetString(PyExc_ValueError,
+                            "an expanded tensor cannot receive values: its rows share "
+                            "their memory; pass tensor.clone()");
+            return -1;
+        }
+    }
+    return ndim < 0 ? -1 : 0;
+}
+
+static int
+add_by_attributes(pyaccel_state *state, PyObject *tensor, bool write,
+                  pyaccel_leaves *leaves)
+{
+    if (check_ordinary(state, tensor) < 0 ||
+        (write && check_writeable(state, tensor) < 0)) {
         return -1;
     }
     PyObject *plain = plain_copy(state, tensor);
@@ -361,7 +389,8 @@ add_by_attributes(pyaccel_state *state, PyObject *tensor, pyaccel_leaves *leaves
 }
 
 int
-pyaccel_tensor_add(pyaccel_state *state, PyObject *tensor, pyaccel_leaves *leaves)
+pyaccel_tensor_add(pyaccel_state *state, PyObject *tensor, bool write,
+                   pyaccel_leaves *leaves)
 {
     PyObject *type = (PyObject *)Py_TYPE(tensor);
     bool exact = type == state->torch_Tensor || type == state->torch_Parameter;
@@ -372,7 +401,7 @@ pyaccel_tensor_add(pyaccel_state *state, PyObject *tensor, pyaccel_leaves *leave
             return added < 0 ? -1 : 0;
         }
     }
-    return add_by_attributes(state, tensor, leaves);
+    return add_by_attributes(state, tensor, write, leaves);
 }
 
 /* ---- Results ---- */

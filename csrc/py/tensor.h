@@ -20,10 +20,11 @@ bool
 pyaccel_tensor_check(const pyaccel_state *state, PyObject *object);
 
 /* Adds a tensor (pyaccel_tensor_check) to the leaves, contiguous and with conjugation
- * and negation carried out. -1 with TypeError for what has no plain memory on the CPU.
- */
+ * and negation carried out. -1 with TypeError for what has no plain memory on the CPU;
+ * with `write`, with ValueError for one whose elements share memory. */
 int
-pyaccel_tensor_add(pyaccel_state *state, PyObject *tensor, pyaccel_leaves *leaves);
+pyaccel_tensor_add(pyaccel_state *state, PyObject *tensor, bool write,
+                   pyaccel_leaves *leaves);
 
 /* A new tensor of `shape[ndim]` with the dtype of leaf `index`, and its memory. // new
  */

@@ -139,7 +139,7 @@ static int
 flatten_leaf(const pyaccel_flatten *how, PyObject *object)
 {
     if (pyaccel_tensor_check(how->state, object)) {
-        return pyaccel_tensor_add(how->state, object, how->leaves);
+        return pyaccel_tensor_add(how->state, object, how->write, how->leaves);
     }
     int array = pyaccel_array_check(object);
     if (array > 0) {
