@@ -1,4 +1,4 @@
-"""What a function that runs in a rank may ask and tell: `from tests.harness import here`.
+"""`here`: what a function that runs in a rank may ask and tell.
 
 All of it goes through the server, beside the communicator under test, so that a test
 of the communicator's failures does not rest on the communicator.

@@ -19,6 +19,7 @@ PRELOAD = (
     "torch",
     "torch.distributed",
     "pytest",
+    "transformers.modeling_outputs",
     "pyaccel.state",
     "pyaccel.utils.operations",
     "pyaccel.accelerator",
@@ -124,7 +125,8 @@ class Ranks:
     def _start(self):
         ours, theirs = socket.socketpair()
         with theirs:
-            self._log = tempfile.TemporaryFile()
+            # It lives as long as the server.
+            self._log = tempfile.TemporaryFile()  # noqa: SIM115
             command = (
                 f"import sys; sys.path[:] = {sys.path!r}; "
                 f"from {__package__}.server import main; "
