@@ -97,15 +97,14 @@ cut_tuple(pyaccel_state *state, PyObject *tuple, const pyaccel_cut *cut)
     return result;
 }
 
-/* What a library's function makes of a part and its padding: both are arrays of rows.
- * The library has been imported, for the container is an object of its. */
+/* A part of a tensor with its padding behind it, joined by torch.cat. torch has been
+ * imported, for the tensor is an object of its. */
 static PyObject * // new
-joined(const char *library, const char *function, PyObject *container, PyObject *part,
-       const pyaccel_cut *cut)
+with_padding(PyObject *tensor, PyObject *part, const pyaccel_cut *cut)
 {
     PyObject *result = NULL;
     PyObject *rows = NULL;
-    PyObject *last = PySequence_GetSlice(container, cut->count - 1, cut->count);
+    PyObject *last = PySequence_GetSlice(tensor, cut->count - 1, cut->count);
     if (last == NULL) {
         goto done;
     }
@@ -113,12 +112,12 @@ joined(const char *library, const char *function, PyObject *container, PyObject 
     if (rows == NULL || PyList_Insert(rows, 0, part) < 0) {
         goto done;
     }
-    PyObject *module = PyDict_GetItemString(PyImport_GetModuleDict(), library);
-    if (module == NULL) {
-        PyErr_Format(PyExc_RuntimeError, "%s is no longer in sys.modules", library);
+    PyObject *torch = PyDict_GetItemString(PyImport_GetModuleDict(), "torch");
+    if (torch == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "torch was taken from sys.modules");
         goto done;
     }
-    result = PyObject_CallMethod(module, function, "(O)", rows);
+    result = PyObject_CallMethod(torch, "cat", "(O)", rows);
 done:
     Py_XDECREF(rows);
     Py_XDECREF(last);
@@ -150,7 +149,7 @@ cut_tensor(pyaccel_state *state, PyObject *tensor, const pyaccel_cut *cut)
     if (part == NULL || cut->share.pad == 0) {
         return part;
     }
-    PyObject *result = joined("torch", "cat", tensor, part, cut);
+    PyObject *result = with_padding(tensor, part, cut);
     Py_DECREF(part);
     return result;
 }

@@ -360,7 +360,7 @@ pyaccel_divide(pyaccel_state *state, PyObject *inputs, int64_t rank, int64_t siz
     if (division.cut.count < 0) {
         division.cut.count = 0; /* nothing to cut in there */
     }
-    pa_error error;
+    pa_error error; /* 2 KiB that only a failure fills */
     pa_status status = pa_share_compute(rank, size, (size_t)division.cut.count, padded,
                                         &division.cut.share, &error);
     if (status != PA_OK) {

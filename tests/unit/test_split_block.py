@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from pyaccel import _C
+from pyaccel import _C, Accelerator, PartialState
+from pyaccel.state import AcceleratorState
 
 
 class State(_C.Splitter):
@@ -189,6 +190,13 @@ def test_numbers_come_from_properties_and_getattr():
 
     with Delegating().split_between_processes([1, 2]) as part:
         assert part == [2]
+
+
+def test_public_classes_have_the_method_itself():
+    """No frame of Python stands between a script and the slices."""
+    for owner in (PartialState, AcceleratorState, Accelerator):
+        method = owner.split_between_processes
+        assert method is _C.Splitter.split_between_processes
 
 
 def test_missing_numbers_say_so_in_the_words_of_the_class():
