@@ -5,6 +5,7 @@
 #include "comm/shm/shm.h"
 #include "py/arguments.h"
 #include "py/error.h"
+#include "py/relay.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -223,6 +224,34 @@ comm_attach(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
     return comm_new(state, comm);
 }
 
+static PyObject *
+comm_relay(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
+           PyObject *names)
+{
+    static const char *const parameters[] = {"transport", "rank", "size", "timeout"};
+    PyObject *values[4];
+    if (pyaccel_arguments_parse("comm_relay", parameters, 4, 4, arguments, count, names,
+                                values) < 0) {
+        return NULL;
+    }
+    long rank = PyLong_AsLong(values[1]);
+    long size = PyLong_AsLong(values[2]);
+    uint64_t timeout_ns = 0;
+    if (PyErr_Occurred() || read_timeout(values[3], &timeout_ns) < 0) {
+        return NULL;
+    }
+    if (size < 1 || size > INT32_MAX || rank < 0 || rank >= size) {
+        return PyErr_Format(PyExc_ValueError,
+                            "rank %ld is out of range for a group of %ld", rank, size);
+    }
+    pa_comm *comm = pyaccel_relay_create(values[0], "torch", (int)rank, (int)size);
+    if (comm == NULL) {
+        return NULL;
+    }
+    pa_comm_set_timeout(comm, timeout_ns);
+    return comm_new(pyaccel_state_get(module), comm);
+}
+
 /* ---- Closing ---- */
 
 static void
@@ -381,7 +410,7 @@ static PyMethodDef comm_methods[] = {
 static PyGetSetDef comm_getset[] = {
     {"rank", get_rank, NULL, PyDoc_STR("This process's rank."), NULL},
     {"size", get_size, NULL, PyDoc_STR("The number of ranks."), NULL},
-    {"backend", get_backend, NULL, PyDoc_STR("'self' or 'shm'."), NULL},
+    {"backend", get_backend, NULL, PyDoc_STR("'self', 'shm' or 'torch'."), NULL},
     {"closed", get_closed, NULL, PyDoc_STR("Whether close was called."), NULL},
     {"broken", get_broken, NULL,
      PyDoc_STR("Why the group can no longer be used, or None."), NULL},
@@ -412,6 +441,9 @@ static PyMethodDef comm_module_methods[] = {
     {"comm_attach", PYACCEL_METHOD(comm_attach), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("comm_attach($module, /, fd, rank, size, timeout, pidfds=None)\n--\n\n"
                "Joins the group of a segment as a rank; waits for nobody.")},
+    {"comm_relay", PYACCEL_METHOD(comm_relay), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("comm_relay($module, /, transport, rank, size, timeout)\n--\n\n"
+               "A rank of a group whose cards and bytes a Python object carries.")},
     {NULL, NULL, 0, NULL},
 };
 

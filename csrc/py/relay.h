@@ -1,0 +1,30 @@
+/* A communicator backend whose two moves are made by a Python object: the way to any
+ * transport that has a Python face, such as torch.distributed between hosts.
+ *
+ * The object is called with the interpreter lock held and has these methods; what they
+ * raise is what the operation raises, and breaks the group. `timeout` is the deadline
+ * in seconds of the whole call, infinite for none.
+ *
+ *   meet(op: str, timeout: float, card: bytes, wait: bool) -> bytes | None
+ *       All-gathers cards of one length and returns all, in rank order. With wait false
+ *       it only shows the card; the next call waits for that meeting first.
+ *   stream(op: str, timeout: float, send: memoryview | None, sizes: list[int],
+ *          recv: list[memoryview | None]) -> None
+ *       sizes[q] bytes come from rank q: fills recv[q], unless that is None; `send` are
+ *       the own bytes, None where sizes of the own rank is 0. Called on every rank.
+ *   abort(text: str) -> None
+ *       Breaks the group for the other ranks, as far as the transport can tell them.
+ *   close() -> None
+ */
+#ifndef PYACCEL_PY_RELAY_H
+#define PYACCEL_PY_RELAY_H
+
+#include "comm/comm.h"
+#include "py/state.h"
+
+/* A communicator over `transport`, to which it takes a new reference. NULL with an
+ * exception. `name` must outlive it. */
+pa_comm *
+pyaccel_relay_create(PyObject *transport, const char *name, int rank, int size);
+
+#endif
