@@ -11,7 +11,7 @@ from tests.house.repository import PACKAGE, agree, name
 # that its name begins with; imports go to lower layers, or stay within one entry.
 LAYERS = [
     ["pyaccel._C"],
-    ["pyaccel._objects"],
+    ["pyaccel._objects", "pyaccel._torch_transport"],
     ["pyaccel.utils", "pyaccel.logging"],
     ["pyaccel._world", "pyaccel._devices"],
     ["pyaccel._store"],
