@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from . import _C
 from ._world import World
 
 SETUP_TIMEOUT = 300.0  # seconds for every process to come
+FORCED = "PYACCEL_COMM"  # the variable that forces a communicator: shm or torch
 TIMEOUT = 1800.0  # seconds for an operation on the host, as torch.distributed's
 
 # The communicator with the other processes; None alone and before the set-up. It stays
@@ -98,30 +100,70 @@ def _connect(
 
     from . import _rendezvous, _store
 
+    store = None
+
+    def init_torch() -> None:
+        nonlocal store
+        if not distributed.is_initialized():
+            store = store or _store.open_store(world, deadline)
+            own = {"store": distributed.PrefixStore("default_pg", store)}
+            _init_torch(world, backend, options | own, undo)
+            store.set_timeout(options.get("timeout") or timedelta(seconds=TIMEOUT))
+
     names_own_store = "init_method" in options or "store" in options
     if names_own_store and not distributed.is_initialized():
         _init_torch(world, backend, options, undo)
-    store = None
-    if world.control_fd >= 0 and not _history.taken:
+    shares = _may_share()
+    if shares and world.control_fd >= 0 and not _history.taken:
         _history.taken = True
         joined = _attach_inherited(world, _store.left(deadline))
         undo.callback(joined.close)
         joined.barrier()
+        init_torch()
+        return joined
+    if distributed.is_initialized():
+        store = _store.default_store()
     else:
-        if distributed.is_initialized():
-            store = _store.default_store()
-        else:
-            store = _store.open_store(world, deadline)
-        _history.attempts += 1
-        part = _store.own_part(store, _history.attempts)
+        store = _store.open_store(world, deadline)
+    _history.attempts += 1
+    part = _store.own_part(store, _history.attempts)
+    try:
+        if not shares:
+            raise _rendezvous.CannotShare(f"{FORCED} is torch")
         joined = _rendezvous.meet(part, world, deadline, _store.left(deadline))
         undo.callback(joined.close)
-    if not distributed.is_initialized():
-        store = store or _store.open_store(world, deadline)
-        own = {"store": distributed.PrefixStore("default_pg", store)}
-        _init_torch(world, backend, options | own, undo)
-        store.set_timeout(options.get("timeout") or timedelta(seconds=TIMEOUT))
+        init_torch()
+    except _rendezvous.CannotShare as reason:
+        init_torch()
+        joined = _relay(part, world, reason, _store.left(deadline))
+        undo.callback(joined.close)
     return joined
+
+
+def _may_share() -> bool:
+    """Whether shared memory may be tried; a variable forces either way, for tests."""
+    forced = os.environ.get(FORCED, "")
+    if forced not in ("", "shm", "torch"):
+        raise ValueError(f"{FORCED} is {forced!r}: set it to shm or torch, or unset it")
+    return forced != "torch"
+
+
+def _relay(part, world: World, reason: Exception, timeout: float) -> _C.Comm:
+    """The communicator over torch.distributed, for ranks that cannot share memory."""
+    from torch import distributed
+
+    from ._torch_transport import TorchTransport
+
+    if os.environ.get(FORCED) == "shm":
+        raise ConnectionError(f"{FORCED} is shm, but the ranks cannot share: {reason}")
+    if world.rank == 0 and not os.environ.get(FORCED):
+        print(
+            f"pyaccel: no shared memory between all ranks ({reason}); tensors and "
+            "objects go over torch.distributed",
+            file=sys.stderr,
+        )
+    transport = TorchTransport(distributed.PrefixStore("relay", part))
+    return _C.comm_relay(transport, world.rank, world.size, timeout)
 
 
 def _attach_inherited(world: World, timeout: float) -> _C.Comm:

@@ -15,6 +15,7 @@ kill, and a process of another network namespace cannot connect.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -34,13 +35,20 @@ _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid, as the kernel fills them in
 _TIMEVAL = struct.Struct("ll")  # seconds and microseconds
 _BATCH = 200  # the kernel passes at most 253 descriptors in one message
 _HELLO_TIMEOUT = 10.0  # seconds for a connected process to show itself
+# What a sandbox answers to memfd_create when it forbids it.
+_REFUSED = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 _GLANCE = 0.25  # seconds between two looks at whether a rank gave up
 
 
-def meet(store: Store, world: World, deadline: float, timeout: float) -> _C.Comm:
-    """The communicator of all ranks of `world`, who must be on one host.
+class CannotShare(Exception):
+    """The ranks cannot share memory; its text says why. Raised by all of them."""
 
-    Waits for every rank until `deadline`. An error of one is raised by all.
+
+def meet(store: Store, world: World, deadline: float, timeout: float) -> _C.Comm:
+    """The communicator of all ranks of `world` over memory that they share.
+
+    Waits for every rank until `deadline`. An error of one is raised by all. Raises
+    CannotShare where the ranks are on several hosts or the system refuses.
     """
     _check_one_host(exchange(store, world, "host", _this_host(), deadline))
     with ExitStack() as resources:
@@ -64,10 +72,9 @@ def _check_one_host(hosts: list[str]) -> None:
     first, *others = (json.loads(host) for host in hosts)
     for rank, host in enumerate(others, start=1):
         if host[:2] != first[:2]:
-            raise NotImplementedError(
+            raise CannotShare(
                 f"rank 0 runs on host {first[2]} (boot {first[0]}, {first[1]}) and "
-                f"rank {rank} on host {host[2]} (boot {host[0]}, {host[1]}): start all "
-                "processes on one host and in one network namespace"
+                f"rank {rank} on host {host[2]} (boot {host[0]}, {host[1]})"
             )
 
 
@@ -78,6 +85,9 @@ def _serve(
     try:
         segment = _C.Segment(world.size)
     except (OSError, MemoryError) as error:
+        if getattr(error, "errno", None) in _REFUSED:
+            store.set("socket", json.dumps({"refused": str(error)}))
+            raise CannotShare(str(error)) from error
         store.set("socket", json.dumps({"error": f"rank 0: {error}"}))
         raise
     resources.callback(segment.close)
@@ -153,6 +163,8 @@ def _call(
             f"set-up of {world.size} processes: rank 0 came but made no segment in time"
         ) from error
     offer = json.loads(store.get("socket"))
+    if "refused" in offer:
+        raise CannotShare(offer["refused"])
     if "error" in offer:
         raise _C.DistributedPeerError(offer["error"])
     try:

@@ -154,5 +154,5 @@ def test_hosts_are_named(store, monkeypatch):
     names = iter(['["a", "net", "one"]', '["b", "net", "two"]'])
     monkeypatch.setattr(_rendezvous, "_this_host", lambda: next(names))
     for error in meet_all(store, 2):
-        assert isinstance(error, NotImplementedError)
+        assert isinstance(error, _rendezvous.CannotShare)
         assert "host one (boot a" in str(error) or "host two (boot b" in str(error)
