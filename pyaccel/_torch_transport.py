@@ -14,6 +14,7 @@ import time
 from datetime import timedelta
 from functools import partial
 from threading import Event
+from typing import Any
 
 import torch
 from torch import distributed
@@ -47,7 +48,7 @@ class TorchTransport:
         self._rank = distributed.get_rank()
         self._size = distributed.get_world_size()
         self._meeting = 0
-        self._owed = None  # work of a meeting that this rank excused itself from
+        self._owed: Any = None  # work of a meeting that this rank excused itself from
         self._left = time.monotonic()  # when this rank left its last operation
 
     # ---- The two moves, called by the core ----
@@ -77,7 +78,7 @@ class TorchTransport:
             return
         deadline = time.monotonic() + timeout
         own = None if send is None else torch.frombuffer(send, dtype=torch.uint8)
-        if len(set(sizes)) == 1:
+        if own is not None and len(set(sizes)) == 1:
             flat = torch.empty(self._size * sizes[0], dtype=torch.uint8)
             pieces = flat.view(self._size, sizes[0])
             works = [self._start(op, timeout, _all_gather, flat, own.clone())]
