@@ -10,6 +10,7 @@
 #include "py/system.h"
 #include "py/tensor.h"
 #include "sys/pool.h"
+#include "torch/shim.h"
 
 /* Every step adds one file's types or functions; order is from the ground up. */
 static int (*const setup_steps[])(PyObject *module) = {
@@ -62,6 +63,8 @@ module_free(void *module)
         /* Results that are still alive keep it until they die. */
         pa_pool_destroy(state->pool);
         state->pool = NULL;
+        pa_shim_close(state->shim);
+        state->shim = NULL;
     }
 }
 

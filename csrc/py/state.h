@@ -34,6 +34,7 @@
     X(dumps_with_buffers)                                                              \
     X(torch_Tensor)                                                                    \
     X(torch_Parameter)                                                                 \
+    X(torch_handle_of)                                                                 \
     X(torch_empty)                                                                     \
     X(torch_strided)                                                                   \
     X(torch_int8)                                                                      \
@@ -66,6 +67,7 @@
 typedef struct pyaccel_state {
     PYACCEL_STATE_MAP(PYACCEL_STATE_MEMBER)
     struct pa_pool *pool;                  /* memory of all results */
+    struct pa_shim *shim;                  /* libtorch's C shim; NULL: none */
     const struct pa_dl_exchange *exchange; /* torch's table; NULL: none, or not seen */
     int torch_bound;                       /* torch's objects above are filled */
     int tensor_path;                       /* a pyaccel_tensor_path */

@@ -42,19 +42,21 @@ build_info(PyObject *module, PyObject *unused)
         return NULL;
     }
     pa_pool_stats pool = pa_pool_get_stats(state->pool);
-    return Py_BuildValue(
-        "{sssssOsssisisnsnsn}", "compiler", __VERSION__, "abi",
+    pyaccel_tensor_path path = pyaccel_tensor_path_now(state);
+    bool exchange = pyaccel_tensor_path_available(state, PYACCEL_PATH_EXCHANGE);
+    bool shim = pyaccel_tensor_path_available(state, PYACCEL_PATH_SHIM);
 #ifdef Py_LIMITED_API
-        "abi3",
+    const char *abi = "abi3";
 #else
-        "full",
+    const char *abi = "full";
 #endif
-        "torch", state->torch_bound ? Py_True : Py_False, "tensor_path",
-        state->exchange != NULL && state->tensor_path != PYACCEL_PATH_ATTRIBUTES
-            ? "exchange"
-            : "attributes",
-        "chunk_bytes", (int)PA_SHM_CHUNK_BYTES, "inline_bytes", (int)PA_CARD_INLINE,
-        "live_blocks", (Py_ssize_t)pool.live_blocks, "kept_blocks",
+    return Py_BuildValue(
+        "{sssssOsss{sOsOsO}sisisnsnsn}", "compiler", __VERSION__, "abi", abi, "torch",
+        state->torch_bound ? Py_True : Py_False, "tensor_path",
+        pyaccel_tensor_path_name(path), "tensor_paths", "exchange",
+        exchange ? Py_True : Py_False, "shim", shim ? Py_True : Py_False, "attributes",
+        Py_True, "chunk_bytes", (int)PA_SHM_CHUNK_BYTES, "inline_bytes",
+        (int)PA_CARD_INLINE, "live_blocks", (Py_ssize_t)pool.live_blocks, "kept_blocks",
         (Py_ssize_t)pool.kept_blocks, "kept_bytes", (Py_ssize_t)pool.kept_bytes);
 }
 

@@ -5,108 +5,10 @@
  * and what it refuses is never shown to it twice: a refusal costs it milliseconds. */
 #include "py/tensor.h"
 
-#include "py/block.h"
 #include "torch/exchange.h"
+#include "torch/shim.h"
 
 #include <string.h>
-
-/* ---- Finding torch ---- */
-
-/* A dict from torch.dtype to the bytes of its pa_dtype. // new */
-static PyObject *
-make_dtypes(PyObject *torch)
-{
-    PyObject *table = PyDict_New();
-    if (table == NULL) {
-        return NULL;
-    }
-    static const struct {
-        const char *name;
-        pa_dtype dtype;
-    } rows[] = {
-#define PYACCEL_DTYPE_ROW(name, code, bits, lanes) {#name, {code, bits, lanes, 0}},
-        PA_DTYPE_MAP(PYACCEL_DTYPE_ROW)
-#undef PYACCEL_DTYPE_ROW
-    };
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        PyObject *dtype = PyObject_GetAttrString(torch, rows[i].name);
-        if (dtype == NULL) {
-            PyErr_Clear(); /* an older torch */
-            continue;
-        }
-        PyObject *bytes = PyBytes_FromStringAndSize((const char *)&rows[i].dtype,
-                                                    sizeof rows[i].dtype);
-        int status = bytes != NULL ? PyDict_SetItem(table, dtype, bytes) : -1;
-        Py_XDECREF(bytes);
-        Py_DECREF(dtype);
-        if (status < 0) {
-            Py_DECREF(table);
-            return NULL;
-        }
-    }
-    return table;
-}
-
-static int
-bind_exchange(pyaccel_state *state)
-{
-    PyObject *capsule =
-        PyObject_GetAttrString(state->torch_Tensor, "__dlpack_c_exchange_api__");
-    if (capsule == NULL) {
-        PyErr_Clear(); /* torch before 2.10 */
-        return 0;
-    }
-    if (PyCapsule_CheckExact(capsule)) {
-        const void *table = PyCapsule_GetPointer(capsule, PA_DL_CAPSULE);
-        if (table == NULL) {
-            PyErr_Clear();
-        } else {
-            state->exchange = pa_exchange_check(table);
-        }
-    }
-    Py_DECREF(capsule);
-    return 0;
-}
-
-static int
-bind_objects(pyaccel_state *state, PyObject *torch)
-{
-    PyObject *nn = PyObject_GetAttrString(torch, "nn");
-    if (nn == NULL) {
-        return -1;
-    }
-    pyaccel_slot_set(&state->torch_Parameter, PyObject_GetAttrString(nn, "Parameter"));
-    Py_DECREF(nn);
-    pyaccel_slot_set(&state->torch_Tensor, PyObject_GetAttrString(torch, "Tensor"));
-    pyaccel_slot_set(&state->torch_empty, PyObject_GetAttrString(torch, "empty"));
-    pyaccel_slot_set(&state->torch_strided, PyObject_GetAttrString(torch, "strided"));
-    pyaccel_slot_set(&state->torch_int8, PyObject_GetAttrString(torch, "int8"));
-    pyaccel_slot_set(&state->torch_uint8, PyObject_GetAttrString(torch, "uint8"));
-    pyaccel_slot_set(&state->torch_dtypes, make_dtypes(torch));
-    if (state->torch_Parameter == NULL || state->torch_Tensor == NULL ||
-        state->torch_empty == NULL || state->torch_strided == NULL ||
-        state->torch_int8 == NULL || state->torch_uint8 == NULL ||
-        state->torch_dtypes == NULL) {
-        return -1;
-    }
-    return bind_exchange(state);
-}
-
-int
-pyaccel_tensor_bind(pyaccel_state *state)
-{
-    PyObject *modules = PyImport_GetModuleDict();             // borrowed
-    PyObject *torch = PyDict_GetItemString(modules, "torch"); // borrowed
-    /* While torch is being imported it has no tensors to give away yet. */
-    if (torch == NULL || !PyObject_HasAttrString(torch, "nn")) {
-        return 0;
-    }
-    Py_INCREF(torch);
-    int status = bind_objects(state, torch);
-    Py_DECREF(torch);
-    state->torch_bound = status == 0;
-    return status;
-}
 
 bool
 pyaccel_tensor_check(const pyaccel_state *state, PyObject *object)
@@ -179,6 +81,38 @@ add_by_exchange(pyaccel_state *state, PyObject *tensor, pyaccel_leaves *leaves)
     int status =
         pyaccel_leaves_add(leaves, &leaf, PYACCEL_TENSOR, tensor, tensor, NULL);
     return status < 0 ? -1 : 1;
+}
+
+/* ---- By the C shim ---- */
+
+/* As add_by_exchange. The handle is the tensor's for the length of the look only. */
+static int
+add_by_shim(pyaccel_state *state, PyObject *tensor, pyaccel_leaves *leaves)
+{
+    PyObject *capsule =
+        PyObject_CallFunctionObjArgs(state->torch_handle_of, tensor, NULL);
+    if (capsule == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    void *handle = PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule));
+    Py_DECREF(capsule);
+    if (handle == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    pa_dl_tensor view;
+    pa_leaf leaf;
+    int added = 0;
+    if (pa_shim_view(state->shim, handle, &view) && pa_exchange_leaf(&view, &leaf)) {
+        added = bytes_are_values(state, tensor, &leaf);
+    }
+    if (added > 0 &&
+        pyaccel_leaves_add(leaves, &leaf, PYACCEL_TENSOR, tensor, tensor, NULL) < 0) {
+        added = -1;
+    }
+    pa_shim_release(state->shim, handle);
+    return added;
 }
 
 /* ---- By attributes ---- */
@@ -297,10 +231,31 @@ read_address(pyaccel_state *state, PyObject *tensor, char **data)
 /* torch has at most 64 dimensions. */
 enum { MOST_DIMS = 64 };
 
-/* Reads an ordinary contiguous tensor through its attributes. `*dtype` is // new. */
+/* The dtype of a tensor as the core knows it. -1 with TypeError. */
 static int
-read_attributes(pyaccel_state *state, PyObject *tensor, pa_leaf *leaf, int64_t *dims,
-                PyObject **dtype)
+read_dtype(pyaccel_state *state, PyObject *tensor, pa_dtype *dtype)
+{
+    PyObject *object = PyObject_GetAttr(tensor, state->str_dtype);
+    if (object == NULL) {
+        return -1;
+    }
+    PyObject *known = PyDict_GetItemWithError(state->torch_dtypes, object); // borrowed
+    if (known != NULL) {
+        memcpy(dtype, PyBytes_AsString(known), sizeof *dtype);
+    } else if (!PyErr_Occurred()) {
+        PyErr_Format(
+            PyExc_TypeError,
+            "a tensor of %R cannot be sent to other processes; convert it to a "
+            "dtype with whole bytes first",
+            object);
+    }
+    Py_DECREF(object);
+    return known != NULL ? 0 : -1;
+}
+
+/* Reads an ordinary contiguous tensor through its attributes. */
+static int
+read_attributes(pyaccel_state *state, PyObject *tensor, pa_leaf *leaf, int64_t *dims)
 {
     PyObject *shape = PyObject_GetAttr(tensor, state->str_shape);
     int ndim = shape != NULL ? read_shape(shape, dims, MOST_DIMS) : -1;
@@ -308,21 +263,9 @@ read_attributes(pyaccel_state *state, PyObject *tensor, pa_leaf *leaf, int64_t *
     if (ndim < 0 || read_address(state, tensor, &leaf->data) < 0) {
         return -1;
     }
-    *dtype = PyObject_GetAttr(tensor, state->str_dtype);
-    if (*dtype == NULL) {
+    if (read_dtype(state, tensor, &leaf->dtype) < 0) {
         return -1;
     }
-    PyObject *known = PyDict_GetItemWithError(state->torch_dtypes, *dtype); // borrowed
-    if (known == NULL) {
-        if (!PyErr_Occurred()) {
-            PyErr_Format(PyExc_TypeError,
-                         "a tensor of %R cannot be sent to other processes; convert it "
-                         "to a dtype with whole bytes first",
-                         *dtype);
-        }
-        return -1;
-    }
-    memcpy(&leaf->dtype, PyBytes_AsString(known), sizeof leaf->dtype);
     leaf->itemsize = (size_t)leaf->dtype.bits * leaf->dtype.lanes / 8;
     leaf->ndim = ndim;
     leaf->shape = dims;
@@ -377,13 +320,10 @@ add_by_attributes(pyaccel_state *state, PyObject *tensor, bool write,
     }
     int64_t dims[MOST_DIMS];
     pa_leaf leaf = {0};
-    PyObject *dtype = NULL;
-    int status = read_attributes(state, plain, &leaf, dims, &dtype);
+    int status = read_attributes(state, plain, &leaf, dims);
     if (status == 0) {
-        status =
-            pyaccel_leaves_add(leaves, &leaf, PYACCEL_TENSOR, tensor, plain, dtype);
+        status = pyaccel_leaves_add(leaves, &leaf, PYACCEL_TENSOR, tensor, plain, NULL);
     }
-    Py_XDECREF(dtype);
     Py_DECREF(plain);
     return status;
 }
@@ -394,12 +334,15 @@ pyaccel_tensor_add(pyaccel_state *state, PyObject *tensor, bool write,
 {
     PyObject *type = (PyObject *)Py_TYPE(tensor);
     bool exact = type == state->torch_Tensor || type == state->torch_Parameter;
-    if (exact && state->exchange != NULL &&
-        state->tensor_path != PYACCEL_PATH_ATTRIBUTES) {
-        int added = add_by_exchange(state, tensor, leaves);
-        if (added != 0) {
-            return added < 0 ? -1 : 0;
-        }
+    pyaccel_tensor_path path = pyaccel_tensor_path_now(state);
+    int added = 0;
+    if (exact && path == PYACCEL_PATH_EXCHANGE) {
+        added = add_by_exchange(state, tensor, leaves);
+    } else if (exact && path == PYACCEL_PATH_SHIM) {
+        added = add_by_shim(state, tensor, leaves);
+    }
+    if (added != 0) {
+        return added < 0 ? -1 : 0;
     }
     return add_by_attributes(state, tensor, write, leaves);
 }
@@ -445,9 +388,13 @@ PyObject *
 pyaccel_tensor_make(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index,
                     int32_t ndim, const int64_t *shape, size_t nbytes, char **data)
 {
-    const pyaccel_leaf *extra = &leaves->extra[index];
-    if (state->exchange == NULL || state->tensor_path == PYACCEL_PATH_ATTRIBUTES) {
-        return make_by_attributes(state, extra->dtype, ndim, shape, data);
+    if (pyaccel_tensor_path_now(state) != PYACCEL_PATH_EXCHANGE) {
+        PyObject *dtype =
+            PyObject_GetAttr(leaves->extra[index].holder, state->str_dtype);
+        PyObject *made =
+            dtype != NULL ? make_by_attributes(state, dtype, ndim, shape, data) : NULL;
+        Py_XDECREF(dtype);
+        return made;
     }
     void *object = NULL;
     int status = pa_exchange_make(state->exchange, state->pool, leaves->at[index].dtype,
@@ -482,40 +429,4 @@ pyaccel_tensor_write_back(pyaccel_state *state, const pyaccel_leaves *leaves,
     }
     Py_DECREF(target);
     return status;
-}
-
-/* ---- Forcing a path ---- */
-
-static PyObject *
-force_tensor_path(PyObject *module, PyObject *path)
-{
-    static const char *const names[] = {"auto", "exchange", "attributes"};
-    pyaccel_state *state = pyaccel_state_get(module);
-    if (!PyUnicode_Check(path)) {
-        return PyErr_Format(PyExc_TypeError, "path must be a str, not %R",
-                            (PyObject *)Py_TYPE(path));
-    }
-    for (int i = 0; i < (int)(sizeof names / sizeof names[0]); i++) {
-        if (PyUnicode_CompareWithASCIIString(path, names[i]) == 0) {
-            state->tensor_path = i;
-            Py_RETURN_NONE;
-        }
-    }
-    return PyErr_Format(PyExc_ValueError,
-                        "path must be 'auto', 'exchange' or 'attributes', not %R",
-                        path);
-}
-
-static PyMethodDef tensor_methods[] = {
-    {"force_tensor_path", force_tensor_path, METH_O,
-     PyDoc_STR("force_tensor_path($module, path, /)\n--\n\n"
-               "Read and make tensors by one way: 'auto', 'exchange' or 'attributes'.\n"
-               "For tests.")},
-    {NULL, NULL, 0, NULL},
-};
-
-int
-pyaccel_tensor_setup(PyObject *module)
-{
-    return PyModule_AddFunctions(module, tensor_methods);
 }

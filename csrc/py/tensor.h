@@ -1,4 +1,4 @@
-/* torch tensors as leaves, by the exchange table or by Python attributes. */
+/* torch tensors as leaves: by the exchange table, by the C shim, or by attributes. */
 #ifndef PYACCEL_PY_TENSOR_H
 #define PYACCEL_PY_TENSOR_H
 
@@ -7,8 +7,9 @@
 /* Which way tensors are read and made; tests force one. */
 typedef enum pyaccel_tensor_path {
     PYACCEL_PATH_AUTO,
-    PYACCEL_PATH_EXCHANGE,
-    PYACCEL_PATH_ATTRIBUTES,
+    PYACCEL_PATH_EXCHANGE,   /* torch 2.10 on */
+    PYACCEL_PATH_SHIM,       /* where torch has the private call that gives handles */
+    PYACCEL_PATH_ATTRIBUTES, /* every torch, every tensor */
 } pyaccel_tensor_path;
 
 /* Finds torch's objects once the script has imported it. -1 with an exception. */
@@ -37,6 +38,19 @@ pyaccel_tensor_make(pyaccel_state *state, const pyaccel_leaves *leaves, size_t i
 int
 pyaccel_tensor_write_back(pyaccel_state *state, const pyaccel_leaves *leaves,
                           size_t index);
+
+/* Whether a path can be taken with the torch that is loaded. */
+bool
+pyaccel_tensor_path_available(const pyaccel_state *state, pyaccel_tensor_path path);
+
+/* The path that ordinary tensors take now: the forced one, else the quickest there is.
+ */
+pyaccel_tensor_path
+pyaccel_tensor_path_now(const pyaccel_state *state);
+
+/* A path's name, as force_tensor_path takes it. */
+const char *
+pyaccel_tensor_path_name(pyaccel_tensor_path path);
 
 /* Adds force_tensor_path. -1 on failure. */
 int
