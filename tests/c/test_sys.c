@@ -5,6 +5,7 @@
 #include "sys/copy.h"
 #include "sys/cpus.h"
 #include "sys/futex.h"
+#include "sys/library.h"
 #include "sys/pool.h"
 #include "sys/process.h"
 #include "sys/segment.h"
@@ -203,6 +204,18 @@ a_futex_wait_ends_at_its_timeout(void)
     pa_futex_wake(&word);
 }
 
+static void
+only_mapped_libraries_are_found(void)
+{
+    CHECK(pa_library_find("libnobody-has-this") == NULL);
+    void *libc = pa_library_find("libc.so");
+    CHECK(libc != NULL);
+    CHECK(pa_library_symbol(libc, "getpid") != NULL);
+    CHECK(pa_library_symbol(libc, "no_such_function") == NULL);
+    pa_library_close(libc);
+    pa_library_close(NULL);
+}
+
 int
 main(void)
 {
@@ -217,6 +230,7 @@ main(void)
         TESTING(a_fork_wipes_the_mark),
         TESTING(an_ended_process_is_seen),
         TESTING(a_futex_wait_ends_at_its_timeout),
+        TESTING(only_mapped_libraries_are_found),
     };
     return TESTING_RUN(cases);
 }

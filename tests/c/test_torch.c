@@ -2,6 +2,7 @@
 #include "testing.h"
 
 #include "torch/exchange.h"
+#include "torch/shim.h"
 
 #include <stdlib.h>
 
@@ -105,6 +106,13 @@ tensors_own_their_block(void)
     pa_pool_destroy(pool);
 }
 
+static void
+without_torch_there_is_no_shim(void)
+{
+    CHECK(pa_shim_open() == NULL);
+    pa_shim_close(NULL);
+}
+
 int
 main(void)
 {
@@ -112,6 +120,7 @@ main(void)
         TESTING(only_a_known_version_is_used),
         TESTING(views_are_checked),
         TESTING(tensors_own_their_block),
+        TESTING(without_torch_there_is_no_shim),
     };
     return TESTING_RUN(cases);
 }
