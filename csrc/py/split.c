@@ -60,7 +60,7 @@ context_dealloc(PyObject *self)
 static PyMethodDef context_methods[] = {
     {"__enter__", context_enter, METH_NOARGS,
      PyDoc_STR("__enter__($self, /)\n--\n\nThis process' share of the inputs.")},
-    {"__exit__", PYACCEL_METHOD(context_exit), METH_FASTCALL,
+    {"__exit__", PYACCEL_METHOD(context_exit), METH_FASTCALL | METH_STATIC,
      PyDoc_STR("Ends the block; its exceptions go on.")},
     {NULL, NULL, 0, NULL},
 };
