@@ -74,9 +74,9 @@ def survivors(outcomes, victim, exit_code=-signal.SIGKILL):
 
 @pytest.mark.parametrize("size", [2, 3, 4])
 @pytest.mark.parametrize("call", [barrier, gather_large, gather_text])
-def test_killed_before(backend, size, call):
+def test_killed_before(shm, size, call):
     victim = size - 1
-    survivors(backend.run(killed_before, call, victim, size=size, check=False), victim)
+    survivors(shm.run(killed_before, call, victim, size=size, check=False), victim)
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -146,8 +146,8 @@ def killed_at_any_point(moment):
 
 
 @pytest.mark.parametrize("milliseconds", [1, 3, 7, 20, 50])
-def test_killed_at_any_point(backend, milliseconds):
-    outcomes = backend.run(killed_at_any_point, milliseconds / 1e3, size=3, check=False)
+def test_killed_at_any_point(shm, milliseconds):
+    outcomes = shm.run(killed_at_any_point, milliseconds / 1e3, size=3, check=False)
     survivors(outcomes, 1, -signal.SIGALRM)
 
 
@@ -159,8 +159,8 @@ def ends_with(code):
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_the_launcher_tells_the_exit_code(backend, code):
-    survivors(backend.run(ends_with, code, size=3, check=False), 1, code)
+def test_the_launcher_tells_the_exit_code(shm, code):
+    survivors(shm.run(ends_with, code, size=3, check=False), 1, code)
 
 
 def killed_by_name():
@@ -171,8 +171,8 @@ def killed_by_name():
     return expect(DistributedPeerError, barrier, "rank 1", "SIGSEGV")
 
 
-def test_the_launcher_tells_the_signal(backend):
-    outcomes = backend.run(killed_by_name, size=2, check=False)
+def test_the_launcher_tells_the_signal(shm):
+    outcomes = shm.run(killed_by_name, size=2, check=False)
     survivors(outcomes, 1, -signal.SIGSEGV)
 
 
@@ -217,8 +217,8 @@ def absent():
     return taken
 
 
-def test_a_rank_that_stays_away_is_named_at_the_deadline(backend):
-    outcomes = backend.run(absent, size=3, check=False)
+def test_a_rank_that_stays_away_is_named_at_the_deadline(shm):
+    outcomes = shm.run(absent, size=3, check=False)
     # Whoever waits longest gives up first; the others hear of it.
     for outcome in outcomes:
         assert outcome.returned, outcome.report()
@@ -241,8 +241,8 @@ def interrupted(call):
 
 
 @pytest.mark.parametrize("call", [barrier, gather_large, gather_text])
-def test_ctrl_c_in_a_waiting_rank(backend, call):
-    for outcome in backend.run(interrupted, call, size=2, check=False):
+def test_ctrl_c_in_a_waiting_rank(shm, call):
+    for outcome in shm.run(interrupted, call, size=2, check=False):
         assert outcome.returned, outcome.report()
         assert outcome.value is None or outcome.value < QUICKLY
 
@@ -269,8 +269,8 @@ def interrupted_by_handler():
     here.post("handled")
 
 
-def test_a_signal_handler_may_raise(backend):
-    backend.run(interrupted_by_handler, size=2, own_group=True)
+def test_a_signal_handler_may_raise(shm):
+    shm.run(interrupted_by_handler, size=2, own_group=True)
 
 
 def handled_and_continued():
@@ -286,8 +286,8 @@ def handled_and_continued():
     barrier()
 
 
-def test_a_signal_handler_may_return(backend):
-    backend.run(handled_and_continued, size=2, own_group=True)
+def test_a_signal_handler_may_return(shm):
+    shm.run(handled_and_continued, size=2, own_group=True)
 
 
 def aborted():

@@ -52,6 +52,7 @@ class Ranks:
         via="launcher",
         own_group=False,
         env=None,
+        group_env=None,
     ):
         """Call `function(*args)` in every rank; return one result a rank, in order.
 
@@ -67,11 +68,13 @@ class Ranks:
         `via` says how the ranks find each other: "launcher" gives them what pyaccel's
         launcher gives, "variables" only RANK, WORLD_SIZE, MASTER_ADDR and the like.
         `own_group` uses a group that no other run shares. `env` is added to the
-        environment of the ranks for this run.
+        environment of the ranks for this run; groups with another `group_env`, which
+        they are started with, are other groups.
         """
         __tracebackhide__ = True
         job = _make_job(function, args, env)
-        request = Request(job, size, via, timeout, check, own_group)
+        start = tuple(sorted((group_env or {}).items()))
+        request = Request(job, size, via, start, timeout, check, own_group)
         results, first, late = self._ask(request)
         outcomes = [_make_outcome(rank, parts) for rank, parts in enumerate(results)]
         for outcome in outcomes:

@@ -53,17 +53,18 @@ class Group:
     """Ranks 0 to size - 1, with the environment that pyaccel's launcher gives.
 
     `via` is "launcher" (an inherited segment in PYACCEL_CONTROL) or "variables" (the
-    plain variables alone, as torchrun or a user's own script sets them).
+    plain variables alone, as torchrun or a user's own script sets them). `extra` are
+    more variables, as pairs.
     """
 
-    def __init__(self, size, via, close_inherited):
+    def __init__(self, size, via, extra, close_inherited):
         """Fork the ranks. `close_inherited` closes the server's own files in each."""
         check_single_thread()
         self.size, self.via = size, via
         self.segment = _make_segment(size) if via == "launcher" and size > 1 else None
         self.members = []
         self._gates = [channel_pair() for _ in range(size)]
-        environment = _environment(size)
+        environment = {**_environment(size), **dict(extra)}
         try:
             for rank in range(size):
                 self._fork(rank, environment, close_inherited)

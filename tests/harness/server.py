@@ -27,6 +27,8 @@ class Request:
     job: object
     size: int
     via: str
+    # Names and values that the ranks' environment begins with beside the launcher's.
+    environment: tuple[tuple[str, str], ...]
     timeout: float
     # Whether to end the other ranks as soon as one has failed.
     stop_at_failure: bool
@@ -69,7 +71,7 @@ class Server:
 
     def _serve_run(self, request):
         """Outcomes of all ranks as dicts, the rank that failed first, and the late."""
-        key = (request.size, request.via)
+        key = (request.size, request.via, request.environment)
         while self._poll(0):
             # A rank of the group may have ended since it was last used.
             continue

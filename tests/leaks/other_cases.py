@@ -1,0 +1,116 @@
+"""Leak cases of splitting, and of what concerns the machine and the process."""
+
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from pyaccel import _C, PartialState
+from tests.leaks.table import case
+
+
+@case("split")
+def split(comm, given):
+    for inputs in (
+        given.numbers,
+        tuple(given.numbers),
+        range(10),
+        given.tensor,
+        given.array,
+        {"a": given.numbers, "b": {"c": given.array}},
+        given.numbers[:1],
+    ):
+        for rank in range(3):
+            _C.split(inputs, rank, 3)
+            _C.split(inputs, rank=rank, size=3, apply_padding=True)
+
+
+class Broken(list):
+    """A list that cannot be sliced."""
+
+    def __getitem__(self, key):
+        raise ArithmeticError
+
+
+class BrokenSequence:
+    """A sequence whose items cannot be had."""
+
+    def __len__(self):
+        return 10
+
+    def __getitem__(self, key):
+        raise ArithmeticError
+
+
+@case("split")
+def split_refused(comm, given):
+    for inputs, kinds in (
+        ({"a": given.numbers, "b": given.numbers[:3]}, ValueError),
+        (5, TypeError),
+        ({1, 2}, TypeError),
+        (torch.tensor(1.0), (TypeError, ValueError)),
+        (np.array(1.0), (TypeError, ValueError)),
+        (BrokenSequence(), ArithmeticError),
+    ):
+        with pytest.raises(kinds):
+            _C.split(inputs, 1, 3)
+    for arguments in ((given.numbers, 3, 3), (given.numbers, 0, 0)):
+        with pytest.raises(ValueError):
+            _C.split(*arguments)
+    with pytest.raises(TypeError):
+        _C.split(given.numbers, given.text, 2)
+    with pytest.raises(TypeError):
+        _C.split(given.numbers)
+
+
+@case("Splitter.split_between_processes")
+def splitter(comm, given):
+    state = PartialState()
+    with state.split_between_processes(given.numbers) as own:
+        assert own
+    with state.split_between_processes({"a": given.array}, apply_padding=True) as own:
+        assert own
+    # Left by an exception, and made without being entered.
+    with pytest.raises(ArithmeticError), state.split_between_processes(given.tensor):
+        raise ArithmeticError
+    state.split_between_processes(given.numbers)
+    with pytest.raises(TypeError):
+        state.split_between_processes()
+
+
+@case("build_info", "usable_cpus")
+def facts(comm, given):
+    assert _C.build_info()
+    assert _C.usable_cpus() > 0
+
+
+@case("parent_death_signal")
+def parent_death_signal(comm, given):
+    _C.parent_death_signal(signal.SIGKILL)
+    for wrong, kinds in ((-1, OSError), (given.text, TypeError), (1 << 80, Exception)):
+        with pytest.raises((kinds, ValueError)):
+            _C.parent_death_signal(wrong)
+
+
+@case("force_tensor_path")
+def force_tensor_path(comm, given):
+    for path in ("exchange", "attributes", "auto"):
+        _C.force_tensor_path(path)
+    with pytest.raises(ValueError):
+        _C.force_tensor_path(given.text)
+    with pytest.raises(TypeError):
+        _C.force_tensor_path(5)
+
+
+@case("keep_buffer_in_band")
+def keep_buffer_in_band(comm, given):
+    buffers = []
+    assert _C.keep_buffer_in_band(buffers, b"small")
+    assert not _C.keep_buffer_in_band(buffers, given.large.numpy())
+    assert len(buffers) == 1
+    for arguments in ((), (buffers,), (given.text, b"x")):
+        with pytest.raises(TypeError):
+            _C.keep_buffer_in_band(*arguments)
+    with pytest.raises((TypeError, BufferError)):
+        _C.keep_buffer_in_band(buffers, given.text)
