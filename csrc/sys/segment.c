@@ -1,6 +1,8 @@
 /* Shared memory without a name: see the header. */
 #include "sys/segment.h"
 
+#include "sys/memory.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -17,6 +19,15 @@ pa_segment_create(size_t nbytes, int *fd, pa_error *error)
     if (nbytes == 0 || nbytes > (size_t)INT64_MAX) {
         return pa_error_set(error, PA_EARGUMENT,
                             "a shared segment cannot have %zu bytes", nbytes);
+    }
+    /* The kernel would rather end processes than refuse a reservation. */
+    double available = pa_memory_available();
+    if ((double)nbytes > available) {
+        errno = ENOMEM;
+        return pa_error_set_errno(error,
+                                  "a shared segment of %zu bytes, where %.0f bytes of "
+                                  "memory are available",
+                                  nbytes, available);
     }
     pa_status status = PA_OK;
     int made = memfd_create("pyaccel", MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -6,6 +6,7 @@
 #include "sys/cpus.h"
 #include "sys/futex.h"
 #include "sys/library.h"
+#include "sys/memory.h"
 #include "sys/pool.h"
 #include "sys/process.h"
 #include "sys/segment.h"
@@ -216,6 +217,19 @@ only_mapped_libraries_are_found(void)
     pa_library_close(NULL);
 }
 
+static void
+more_memory_than_there_is_is_refused(void)
+{
+    int fd = -1;
+    pa_error error = PA_ERROR_INIT;
+    double available = pa_memory_available();
+    CHECK(available > 0.0);
+    CHECK_EQUAL(pa_segment_create((size_t)1 << 60, &fd, &error), PA_ESYSTEM);
+    CHECK_EQUAL(error.sys_errno, ENOMEM);
+    CHECK(strstr(error.message, "1152921504606846976 bytes, where") != NULL);
+    CHECK_EQUAL(fd, -1);
+}
+
 int
 main(void)
 {
@@ -231,6 +245,7 @@ main(void)
         TESTING(an_ended_process_is_seen),
         TESTING(a_futex_wait_ends_at_its_timeout),
         TESTING(only_mapped_libraries_are_found),
+        TESTING(more_memory_than_there_is_is_refused),
     };
     return TESTING_RUN(cases);
 }
