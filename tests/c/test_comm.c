@@ -31,17 +31,20 @@ rank_main(void *argument)
     return NULL;
 }
 
-/* Runs a function on every rank of a fresh group, and leaves it. */
+/* Runs a function on every rank of a fresh group, and leaves it. All ranks use one
+ * mapping, so that the thread sanitizer sees what they do to each other. */
 static void
 on_ranks(int size, uint64_t timeout_ns, void (*run)(pa_comm *comm))
 {
     rank_thread ranks[MOST_RANKS];
     pa_error error = PA_ERROR_INIT;
     int fd = -1;
+    pa_shm_map map;
     CHECK_EQUAL(pa_shm_create(size, &fd, &error), PA_OK);
+    CHECK_EQUAL(pa_shm_layout_map(fd, size, &map, &error), PA_OK);
     for (int rank = 0; rank < size; rank++) {
         ranks[rank].run = run;
-        CHECK_EQUAL(pa_shm_attach(fd, rank, size, NULL, &ranks[rank].comm, &error),
+        CHECK_EQUAL(pa_shm_attach_mapped(&map, rank, NULL, &ranks[rank].comm, &error),
                     PA_OK);
         pa_comm_set_timeout(ranks[rank].comm, timeout_ns);
     }
@@ -54,6 +57,7 @@ on_ranks(int size, uint64_t timeout_ns, void (*run)(pa_comm *comm))
     for (int rank = 0; rank < size; rank++) {
         pa_comm_destroy(ranks[rank].comm);
     }
+    pa_shm_layout_unmap(&map);
     (void)close(fd);
 }
 

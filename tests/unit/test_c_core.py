@@ -17,3 +17,13 @@ def test_program_passes_under_sanitizer(program, kind):
         pytest.skip(reason)
     status, output = runner.run(runner.build(program, kind))
     assert status == 0, f"{program} ended with status {status}:\n{output}"
+
+
+def test_planted_race_is_found():
+    """The thread sanitizer sees what ranks do to each other in the segment."""
+    if reason := unavailable("thread"):
+        pytest.skip(reason)
+    status, output = runner.run(runner.build("planted_race", "thread"))
+    assert status != 0
+    assert "data race" in output
+    assert "peek_too_early" in output

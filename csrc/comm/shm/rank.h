@@ -15,6 +15,7 @@ typedef struct pa_shm_policy {
 typedef struct pa_shm {
     pa_comm base;
     pa_shm_map map;
+    bool borrows_map; /* the mapping is somebody else's */
     pa_shm_policy policy;
     pa_copier copier;
     uint32_t meeting;   /* number of the last meeting that this rank showed a card in */

@@ -73,7 +73,9 @@ shm_close(pa_comm *comm, bool forked)
             pa_shm_ring_all(&shm->map);
         }
     }
-    pa_shm_layout_unmap(&shm->map);
+    if (!shm->borrows_map) {
+        pa_shm_layout_unmap(&shm->map);
+    }
     free_scratch(shm);
 }
 
@@ -151,10 +153,11 @@ alloc_scratch(pa_shm *shm, const int *pidfds, pa_error *error)
 }
 
 pa_status
-pa_shm_attach(int fd, int rank, int size, const int *pidfds, pa_comm **comm,
-              pa_error *error)
+pa_shm_attach_mapped(const pa_shm_map *map, int rank, const int *pidfds, pa_comm **comm,
+                     pa_error *error)
 {
-    if (size < 1 || rank < 0 || rank >= size) {
+    int size = (int)map->header->size;
+    if (rank < 0 || rank >= size) {
         return pa_error_set(error, PA_EARGUMENT,
                             "rank %d is out of range for a group of %d", rank, size);
     }
@@ -167,15 +170,13 @@ pa_shm_attach(int fd, int rank, int size, const int *pidfds, pa_comm **comm,
         free(shm);
         return status;
     }
-    status = pa_shm_layout_map(fd, size, &shm->map, error);
-    if (status == PA_OK) {
-        status = alloc_scratch(shm, pidfds, error);
-    }
+    shm->map = *map;
+    shm->borrows_map = true;
+    status = alloc_scratch(shm, pidfds, error);
     if (status == PA_OK) {
         status = claim(shm, error);
     }
     if (status != PA_OK) {
-        pa_shm_layout_unmap(&shm->map);
         free_scratch(shm);
         pa_fork_mark_destroy(shm->base.fork_mark);
         free(shm);
@@ -184,6 +185,24 @@ pa_shm_attach(int fd, int rank, int size, const int *pidfds, pa_comm **comm,
     shm->policy.spin_ns = size <= pa_cpus_usable() ? SPIN_NS : 0;
     shm->policy.yield_ns = YIELD_NS;
     *comm = &shm->base;
+    return PA_OK;
+}
+
+pa_status
+pa_shm_attach(int fd, int rank, int size, const int *pidfds, pa_comm **comm,
+              pa_error *error)
+{
+    if (size < 1) {
+        return pa_error_set(error, PA_EARGUMENT, "a group cannot have %d ranks", size);
+    }
+    pa_shm_map map;
+    PA_TRY(pa_shm_layout_map(fd, size, &map, error));
+    pa_status status = pa_shm_attach_mapped(&map, rank, pidfds, comm, error);
+    if (status != PA_OK) {
+        pa_shm_layout_unmap(&map);
+        return status;
+    }
+    ((pa_shm *)*comm)->borrows_map = false;
     return PA_OK;
 }
 

@@ -5,6 +5,8 @@
 
 #include "comm/comm.h"
 
+struct pa_shm_map;
+
 /* Creates the segment of a group of `size` ranks. `*fd` is close-on-exec and the
  * caller's; ranks attach to it or to a copy of it. */
 pa_status
@@ -17,6 +19,13 @@ pa_shm_create(int size, int *fd, pa_error *error);
 pa_status
 pa_shm_attach(int fd, int rank, int size, const int *pidfds, pa_comm **comm,
               pa_error *error);
+
+/* As pa_shm_attach, over a mapping of the caller's that outlives the communicator: for
+ * ranks that are threads of one process, as in tests under the thread sanitizer, which
+ * sees a race only where both sides use one address. */
+pa_status
+pa_shm_attach_mapped(const struct pa_shm_map *map, int rank, const int *pidfds,
+                     pa_comm **comm, pa_error *error);
 
 /* The owner's view of a group that it started but is no rank of. */
 typedef struct pa_shm_owner pa_shm_owner;
