@@ -1,5 +1,6 @@
 """Starts the workers of one launch and stays until they have ended."""
 
+import errno
 import os
 import signal
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ def run(settings, command, port):
         segment = None
         if settings.num_processes > 1:
             segment = _segment(settings.num_processes)
+        if segment is not None:
             stack.callback(segment.close)
         catcher = stack.enter_context(Signals())
         crew = _Crew(settings, sinks, segment)
@@ -51,10 +53,17 @@ def _open_standard_descriptors():
             return
 
 
+# What a sandbox answers to a system call that it forbids.
+_REFUSED = (errno.EPERM, errno.EACCES, errno.ENOSYS)
+
+
 def _segment(size):
+    """The group's memory; None where the system refuses it, which the group can bear."""
     try:
         return _C.Segment(size)
     except OSError as error:
+        if error.errno in _REFUSED:
+            return None
         raise LaunchError(
             f"the shared memory of {size} processes cannot be made: {error}"
         ) from None
