@@ -1,6 +1,8 @@
 /* Arguments of fast-called functions: see the header. */
 #include "py/arguments.h"
 
+#include "base/clock.h"
+
 static int
 parameter_of(const char *const *parameters, int n, PyObject *name)
 {
@@ -45,5 +47,21 @@ pyaccel_arguments_parse(const char *function, const char *const *parameters, int
             return -1;
         }
     }
+    return 0;
+}
+
+int
+pyaccel_arguments_timeout(PyObject *object, uint64_t *timeout_ns)
+{
+    double seconds = PyFloat_AsDouble(object);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (!(seconds > 0.0)) {
+        PyErr_Format(PyExc_ValueError,
+                     "timeout must be a positive number of seconds, not %R", object);
+        return -1;
+    }
+    *timeout_ns = seconds >= 9e9 ? PA_DEADLINE_NEVER : (uint64_t)(seconds * 1e9);
     return 0;
 }

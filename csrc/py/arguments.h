@@ -12,4 +12,9 @@ pyaccel_arguments_parse(const char *function, const char *const *parameters, int
                         int required, PyObject *const *arguments, Py_ssize_t count,
                         PyObject *names, PyObject **values);
 
+/* Seconds, a positive number, as nanoseconds; infinity is no deadline. -1 with an
+ * exception. */
+int
+pyaccel_arguments_timeout(PyObject *object, uint64_t *timeout_ns);
+
 #endif

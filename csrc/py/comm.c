@@ -141,23 +141,6 @@ comm_self(PyObject *module, PyObject *unused)
     return comm != NULL ? comm_new(pyaccel_state_get(module), comm) : PyErr_NoMemory();
 }
 
-/* Seconds as nanoseconds; infinity is no deadline. -1 with ValueError. */
-static int
-read_timeout(PyObject *object, uint64_t *timeout_ns)
-{
-    double seconds = PyFloat_AsDouble(object);
-    if (seconds == -1.0 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (!(seconds > 0.0)) {
-        PyErr_Format(PyExc_ValueError,
-                     "timeout must be a positive number of seconds, not %R", object);
-        return -1;
-    }
-    *timeout_ns = seconds >= 9e9 ? PA_DEADLINE_NEVER : (uint64_t)(seconds * 1e9);
-    return 0;
-}
-
 /* The pidfds as an array of `size`; NULL with an exception. */
 static int *
 read_pidfds(PyObject *sequence, int size)
@@ -202,7 +185,7 @@ comm_attach(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
     int rank = (int)PyLong_AsLong(values[1]);
     int size = (int)PyLong_AsLong(values[2]);
     uint64_t timeout_ns = 0;
-    if (PyErr_Occurred() || read_timeout(values[3], &timeout_ns) < 0) {
+    if (PyErr_Occurred() || pyaccel_arguments_timeout(values[3], &timeout_ns) < 0) {
         return NULL;
     }
     int *pidfds = NULL;
@@ -237,7 +220,7 @@ comm_relay(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
     long rank = PyLong_AsLong(values[1]);
     long size = PyLong_AsLong(values[2]);
     uint64_t timeout_ns = 0;
-    if (PyErr_Occurred() || read_timeout(values[3], &timeout_ns) < 0) {
+    if (PyErr_Occurred() || pyaccel_arguments_timeout(values[3], &timeout_ns) < 0) {
         return NULL;
     }
     if (size < 1 || size > INT32_MAX || rank < 0 || rank >= size) {
@@ -365,7 +348,7 @@ set_timeout(PyObject *object, PyObject *value, void *unused)
         PyErr_SetString(PyExc_AttributeError, "timeout cannot be deleted");
         return -1;
     }
-    if (read_timeout(value, &timeout_ns) < 0) {
+    if (pyaccel_arguments_timeout(value, &timeout_ns) < 0) {
         return -1;
     }
     if (self->comm != NULL) {

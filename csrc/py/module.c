@@ -7,6 +7,8 @@
 #include "py/segment.h"
 #include "py/split.h"
 #include "py/state.h"
+#include "py/store_client.h"
+#include "py/store_server.h"
 #include "py/system.h"
 #include "py/tensor.h"
 #include "sys/pool.h"
@@ -14,9 +16,10 @@
 
 /* Every step adds one file's types or functions; order is from the ground up. */
 static int (*const setup_steps[])(PyObject *module) = {
-    pyaccel_error_setup,   pyaccel_names_setup,  pyaccel_block_setup,
-    pyaccel_tensor_setup,  pyaccel_pickle_setup, pyaccel_comm_setup,
-    pyaccel_segment_setup, pyaccel_split_setup,  pyaccel_system_setup,
+    pyaccel_error_setup,   pyaccel_names_setup,        pyaccel_block_setup,
+    pyaccel_tensor_setup,  pyaccel_pickle_setup,       pyaccel_comm_setup,
+    pyaccel_segment_setup, pyaccel_store_server_setup, pyaccel_store_client_setup,
+    pyaccel_split_setup,   pyaccel_system_setup,
 };
 
 static int

@@ -20,6 +20,8 @@
     X(DistributedPeerError)                                                            \
     X(CommType)                                                                        \
     X(SegmentType)                                                                     \
+    X(StoreServerType)                                                                 \
+    X(StoreClientType)                                                                 \
     X(BlockType)                                                                       \
     X(SplitContextType)                                                                \
     X(Mapping)                                                                         \
