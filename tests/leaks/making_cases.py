@@ -37,7 +37,7 @@ def segment(comm, given):
 
 @case("Segment", calls=50)
 def segment_refused(comm, given):
-    for wrong in (0, -1):
+    for wrong in (0, -1, 1 << 20):
         with pytest.raises((ValueError, OSError)):
             _C.Segment(wrong)
     with pytest.raises(TypeError):
