@@ -65,5 +65,5 @@ def _repeats(item):
         # A backend carries bytes: how they are read from tensors was tested with shm,
         # and alone there is none. Each byte is carried in the same way at 2, 3 and 4.
         size = params.get("size")
-        return params.get("path") == "attributes" or size in (1, 4)
+        return params.get("path") in ("shim", "attributes") or size in (1, 4)
     return params.get("size") == 1 and params.get("each_way") is SHM_BY_VARIABLES

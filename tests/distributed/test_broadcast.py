@@ -7,19 +7,11 @@ import torch
 from pyaccel import PartialState
 from pyaccel.utils.operations import broadcast
 from tests.distributed import values
+from tests.distributed.paths import every_path, use_path
 from tests.distributed.values import array, bits, check_same, tensor
 from tests.harness import every_size, here
 
 KIB, MIB = 1 << 10, 1 << 20
-
-every_path = pytest.mark.parametrize("path", ["exchange", "attributes"])
-
-
-def use_path(path):
-    from pyaccel import _C
-
-    PartialState()
-    _C.force_tensor_path(path)
 
 
 def broadcast_shapes(path, dtype, shapes):

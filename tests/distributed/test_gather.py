@@ -7,19 +7,9 @@ import torch
 from pyaccel import PartialState
 from pyaccel.utils.operations import gather
 from tests.distributed import values
+from tests.distributed.paths import every_path, use_path
 from tests.distributed.values import array, check_same, joined, tensor
 from tests.harness import every_size, here
-
-PATHS = ("exchange", "attributes")
-
-every_path = pytest.mark.parametrize("path", PATHS)
-
-
-def use_path(path):
-    from pyaccel import _C
-
-    PartialState()
-    _C.force_tensor_path(path)
 
 
 def gathered(make, rank_count):

@@ -53,13 +53,11 @@ def gather_uneven(comm, given):
 
 
 @case("Comm.gather", "Comm.broadcast", size=2)
-def by_attributes(comm, given):
-    _C.force_tensor_path("attributes")
-    try:
+def by_each_path(comm, given):
+    for path in ("exchange", "shim", "attributes", "auto"):
+        _C.force_tensor_path(path)
         comm.gather(given.tree)
         comm.broadcast(given.tree)
-    finally:
-        _C.force_tensor_path("auto")
 
 
 @case("Comm.gather", size=2, calls=40)

@@ -95,7 +95,7 @@ def parent_death_signal(comm, given):
 
 @case("force_tensor_path")
 def force_tensor_path(comm, given):
-    for path in ("exchange", "attributes", "auto"):
+    for path in ("exchange", "shim", "attributes", "auto"):
         _C.force_tensor_path(path)
     with pytest.raises(ValueError):
         _C.force_tensor_path(given.text)
