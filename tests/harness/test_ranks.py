@@ -201,6 +201,27 @@ def test_nothing_outlives_a_killed_client():
         wait_gone(pid, 10.0)
 
 
+INTERRUPTED = """
+    from tests.harness import Ranks
+    from tests.harness.test_ranks import wait_for_nobody, where
+
+    own = Ranks(preload=())
+    pids = [result[3] for result in own.run(where, 0, size=2)]
+    print(own._process.pid, *pids, flush=True)
+    own.run(wait_for_nobody)
+"""
+
+
+def test_nothing_outlives_an_interrupted_client(fresh):
+    running = fresh.start_python(INTERRUPTED)
+    running.wait_for("\n")
+    running.signal(signal.SIGINT, group=True)
+    finished = running.finish()
+    assert "KeyboardInterrupt" in finished.stderr
+    for pid in finished.stdout.split():
+        wait_gone(int(pid), 10.0)
+
+
 def wait_gone(pid, timeout):
     """Wait for the end of a process that is not our child."""
     import select
