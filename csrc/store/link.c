@@ -277,7 +277,7 @@ pa_call_receive(pa_call *call, void *data, size_t nbytes)
 {
     pa_bytes bytes = {NULL, 0};
     PA_TRY(pa_call_receive_bytes(call, nbytes, &bytes));
-    if (nbytes > 0) {
+    if (bytes.data != NULL) {
         memcpy(data, bytes.data, nbytes);
     }
     return PA_OK;
