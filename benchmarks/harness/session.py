@@ -50,7 +50,7 @@ class Effort:
 
 
 FULL = Effort(rounds=15, round_s=0.08, fewest=3)
-QUICK = Effort(rounds=2, round_s=0.01, fewest=1, fresh_groups=1, processes=2)
+QUICK = Effort(rounds=1, round_s=0.01, fewest=1, fresh_groups=1, processes=1)
 
 
 class Session:
