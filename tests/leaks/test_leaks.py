@@ -10,6 +10,7 @@ from tests.leaks import (  # noqa: F401 - each enters its cases into the table
     communicator_cases,
     making_cases,
     other_cases,
+    store_cases,
 )
 from tests.leaks.measure import find_leaks
 from tests.leaks.table import CASES, Given, callables
