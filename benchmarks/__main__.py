@@ -12,7 +12,16 @@ from benchmarks.harness import machine, report
 from benchmarks.harness.session import Session
 from benchmarks.harness.stats import timer_overhead_ns
 
-NAMES = ("barrier", "gather", "broadcast", "objects", "split", "startup", "memory")
+NAMES = (
+    "barrier",
+    "gather",
+    "broadcast",
+    "objects",
+    "split",
+    "startup",
+    "launch",
+    "memory",
+)
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
