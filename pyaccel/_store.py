@@ -37,7 +37,7 @@ def address() -> tuple[str, int]:
 def open_store(world: World, deadline: float) -> Store:
     """The store that MASTER_ADDR and MASTER_PORT name, served by rank 0.
 
-    Waits until rank 0 serves it. Under torchrun its agent serves, and all are clients.
+    Waits until rank 0 serves it. Under a launcher that serves it all are clients.
     """
     host, port = address()
     agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
@@ -109,7 +109,7 @@ def exchange(
         if not has(store, keys[world.rank]):
             raise _C.DistributedPeerError(
                 f"set-up of {world.size} processes: the process that serves the store, "
-                "rank 0 or torchrun, ended; its own output says why"
+                "rank 0 or the launcher, ended; its own output says why"
             ) from error
         missing = [str(rank) for rank, key in enumerate(keys) if not has(store, key)]
         raise _C.DistributedTimeoutError(

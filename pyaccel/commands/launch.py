@@ -34,11 +34,11 @@ def launch_command(args):
     `ValueError`) or `FileNotFoundError` says why nothing was started.
     """
     # Imported here: `--help` and wrong command lines do without them.
-    from pyaccel.commands._launch import port, run, settings, target
+    from pyaccel.commands._launch import run, settings, target
 
     chosen = settings.resolve(args)
     command = target.command(chosen)
-    code = run.run(chosen, command, port.choose(chosen.main_process_port))
+    code = run.run(chosen, command)
     if code != 0:
         raise SystemExit(code)
 

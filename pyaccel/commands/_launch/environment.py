@@ -40,6 +40,10 @@ def shared(settings, port, threads):
     if settings.gpu_ids not in (None, "all"):
         environment["CUDA_VISIBLE_DEVICES"] = settings.gpu_ids
     if settings.num_processes > 1:
+        # The launcher serves the store, so torch.distributed is to be its client only;
+        # the second one is read by torch before 2.5.
+        environment["TORCHELASTIC_USE_AGENT_STORE"] = "True"
+        environment["TORCHELASTIC_RESTART_COUNT"] = "0"
         # Into a pipe, Python's print waits for 8 KiB before it writes anything.
         environment.setdefault("PYTHONUNBUFFERED", "1")
     elif settings.use_cpu:

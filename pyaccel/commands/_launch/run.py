@@ -6,7 +6,7 @@ import signal
 from contextlib import ExitStack
 
 from pyaccel import _C
-from pyaccel.commands._launch import environment, worker
+from pyaccel.commands._launch import environment, port, worker
 from pyaccel.commands._launch.errors import LaunchError
 from pyaccel.commands._launch.output import Sink, Source
 from pyaccel.commands._launch.signals import Signals
@@ -14,21 +14,25 @@ from pyaccel.commands._launch.supervisor import Supervisor
 from pyaccel.commands._launch.terminal import Terminal, open_controlling
 
 
-def run(settings, command, port):
+def run(settings, command):
     """Run `command` on every process that `settings` ask for; the exit code."""
     _open_standard_descriptors()
-    threads = environment.threads(settings, _C.usable_cpus())
-    common = environment.shared(settings, port, threads)
     sinks = Sink(1), Sink(2)
     if not settings.quiet:
         for note in settings.notes:
             sinks[1].say(note)
     with ExitStack() as stack:
-        segment = None
+        segment = store = None
         if settings.num_processes > 1:
+            # Listens before there is anyone to connect.
+            store = port.serve(settings.main_process_port)
+            stack.callback(store.close)
             segment = _segment(settings.num_processes)
         if segment is not None:
             stack.callback(segment.close)
+        served = store.port if store else port.choose(settings.main_process_port)
+        threads = environment.threads(settings, _C.usable_cpus())
+        common = environment.shared(settings, served, threads)
         catcher = stack.enter_context(Signals())
         crew = _Crew(settings, sinks, segment)
         stack.callback(crew.close)
@@ -39,6 +43,7 @@ def run(settings, command, port):
             sinks,
             catcher,
             segment=segment,
+            store=store,
             terminal=crew.terminal,
             settings=settings,
         ).run()
@@ -58,7 +63,7 @@ _REFUSED = (errno.EPERM, errno.EACCES, errno.ENOSYS)
 
 
 def _segment(size):
-    """The group's memory; None where the system refuses it, which the group can bear."""
+    """The group's memory; None where the system refuses it: the group can bear that."""
     try:
         return _C.Segment(size)
     except OSError as error:

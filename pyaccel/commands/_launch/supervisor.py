@@ -18,17 +18,19 @@ class Supervisor:
     """Forwards output and signals; ends all workers when one fails.
 
     `sources` are the workers' output, one list a rank (empty lists if they write to
-    the launcher's descriptors themselves); `segment` may be None for one worker.
+    the launcher's descriptors themselves); `segment` and `store` may be None for one
+    worker.
     """
 
     def __init__(
-        self, workers, sources, sinks, catcher, *, segment, terminal, settings
+        self, workers, sources, sinks, catcher, *, segment, store, terminal, settings
     ):
         self._workers = workers
         self._sources = sources
         self._out, self._err = sinks
         self._catcher = catcher
         self._segment = segment
+        self._store = store
         self._terminal = terminal
         self._grace = settings.grace
         self._quiet = settings.quiet
@@ -87,6 +89,8 @@ class Supervisor:
         """What to wait for: a poll object, and who handles which descriptor."""
         readers = {s.fd: s.read for s in self._all_sources() if not s.sink.full}
         writers = {s.fd: s.write for s in (self._err, self._out) if s.waiting}
+        if self._store is not None:
+            readers[self._store.poll_fd] = lambda now: self._store.step()
         if self._terminal is not None:
             to_read, to_write = self._terminal.interests()
             readers.update((fd, lambda now: self._terminal.read()) for fd in to_read)
