@@ -47,6 +47,7 @@ class PartialState(ProcessMembers):
     )
 
     if TYPE_CHECKING:
+        _cpu: bool
         num_processes: int
         process_index: int
         local_process_index: int
@@ -155,9 +156,6 @@ class PartialState(ProcessMembers):
         if distributed.is_available() and distributed.is_initialized():
             distributed.destroy_process_group(group)
 
-    def __getattr__(self, name: str):
-        raise AttributeError(_missing("PartialState", self._known_attrs, name))
-
 
 class AcceleratorState(ProcessMembers):
     """The state of `Accelerator`: `PartialState`'s, and the precision to work in."""
@@ -172,6 +170,7 @@ class AcceleratorState(ProcessMembers):
     )
 
     if TYPE_CHECKING:
+        _mixed_precision: str
         num_processes: int
         process_index: int
         local_process_index: int
@@ -261,9 +260,6 @@ class AcceleratorState(ProcessMembers):
         """As `PartialState.destroy_process_group`."""
         PartialState().destroy_process_group(group)
 
-    def __getattr__(self, name: str):
-        raise AttributeError(_missing("AcceleratorState", self._known_attrs, name))
-
 
 def refuse_training(**arguments) -> None:
     """Raises for the first argument that was given: all are for training alone."""
@@ -346,12 +342,25 @@ def _device(distributed_type: DistributedType, cpu: bool, local_rank: int):
     return torch.device("cpu") if cpu else default_device()
 
 
-def _missing(owner: str, known: tuple[str, ...], name: str) -> str:
-    """What to say of an attribute that is not there."""
-    if name not in known:
-        return f"'{owner}' object has no attribute '{name}'"
-    return (
-        f"`{owner}` object has no attribute `{name}`. This happens if "
-        f"`{owner}._reset_state()` was called and an `Accelerator` or `PartialState` "
-        "was not reinitialized."
-    )
+class _NotSet:
+    """Stands on a class for an attribute that its instances have once they are set up.
+
+    A `__getattr__` would say the same, but every look-up on the class, also of what is
+    there, is slower beside one.
+    """
+
+    def __init__(self, owner: str, name: str) -> None:
+        self._text = (
+            f"`{owner}` object has no attribute `{name}`. This happens if "
+            f"`{owner}._reset_state()` was called and an `Accelerator` or "
+            "`PartialState` was not reinitialized."
+        )
+
+    def __get__(self, instance, owner=None):
+        raise AttributeError(self._text)
+
+
+for _owner in (PartialState, AcceleratorState):
+    for _name in _owner._known_attrs:
+        if _name not in vars(_owner):
+            setattr(_owner, _name, _NotSet(_owner.__name__, _name))

@@ -9,7 +9,12 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { HUGE_PAGE = 2 << 20, ALIGNMENT = 64, LOCK_TRIES = 4096 };
+enum {
+    HUGE_PAGE = 2 << 20,
+    LARGE_UNIT = 64 << 10, /* capacities below huge ones: so that blocks fit again */
+    ALIGNMENT = 64,
+    LOCK_TRIES = 4096,
+};
 
 struct pa_pool {
     atomic_flag lock; /* guards kept and kept_bytes; tried, never waited for */
@@ -90,18 +95,23 @@ pa_pool_destroy(pa_pool *pool)
     pool_unref(pool);
 }
 
-/* `capacity` bytes (a multiple of a huge page) aligned to a huge page; NULL on none. */
+/* Memory for a block; NULL on none. From a huge page on it is aligned to one, so that
+ * the kernel can use them. */
 static char *
-map_aligned(size_t capacity)
+map_memory(size_t capacity)
 {
+    size_t lead_room = capacity >= HUGE_PAGE ? HUGE_PAGE : 0;
     size_t reserved = 0;
-    if (!pa_size_add(capacity, HUGE_PAGE, &reserved)) {
+    if (!pa_size_add(capacity, lead_room, &reserved)) {
         return NULL;
     }
     char *start = mmap(NULL, reserved, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (start == MAP_FAILED) {
         return NULL;
+    }
+    if (lead_room == 0) {
+        return start;
     }
     size_t lead = pa_size_round_up((uintptr_t)start, HUGE_PAGE) - (uintptr_t)start;
     if (lead > 0) {
@@ -125,7 +135,8 @@ large_take(pa_pool *pool, size_t nbytes, size_t prefix)
     if (nbytes > SIZE_MAX - HUGE_PAGE) {
         return NULL;
     }
-    size_t capacity = pa_size_round_up(nbytes, HUGE_PAGE);
+    size_t unit = nbytes < PA_POOL_HUGE ? LARGE_UNIT : HUGE_PAGE;
+    size_t capacity = pa_size_round_up(nbytes, unit);
     if (prefix <= LARGE_PREFIX && pool_lock(pool)) {
         pa_block **best = NULL;
         for (pa_block **at = &pool->kept; *at != NULL; at = &(*at)->next) {
@@ -152,7 +163,8 @@ large_take(pa_pool *pool, size_t nbytes, size_t prefix)
     }
     block->prefix = (char *)block + pa_size_round_up(sizeof *block, 16);
     block->capacity = capacity;
-    block->data = map_aligned(capacity);
+    block->mapped = true;
+    block->data = map_memory(capacity);
     if (block->data == NULL) {
         free(block);
         return NULL;
@@ -176,6 +188,7 @@ small_take(size_t nbytes, size_t prefix)
     }
     block->prefix = (char *)block + start;
     block->capacity = capacity;
+    block->mapped = false;
     block->data = (char *)block + before;
     return block;
 }
@@ -200,7 +213,7 @@ pa_block_release(pa_block *block)
         return;
     }
     pa_pool *pool = block->pool;
-    if (block->capacity < PA_POOL_LARGE) {
+    if (!block->mapped) {
         free(block);
     } else if (!atomic_load(&pool->closed) && pool_lock(pool)) {
         bool keep = pool->kept_bytes + block->capacity <= pool->keep_bytes;

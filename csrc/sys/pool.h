@@ -1,26 +1,31 @@
 /* Recycled memory for results.
  *
- * Page faults cost more than the copy into fresh memory, so large blocks (1 MiB and
- * more) are huge-page mappings that are kept when they are released and handed out
- * again. Small blocks come from malloc. Both kinds are safe to release on any thread,
- * without any lock that could be held elsewhere, and after fork. */
+ * Page faults cost more than the copy into fresh memory, so large blocks are mappings
+ * that are kept when they are released and handed out again, with huge pages where they
+ * fill them. Small blocks come from malloc, which keeps memory of that size itself.
+ * Both kinds are safe to release on any thread, without any lock that could be held
+ * elsewhere, and after fork. */
 #ifndef PA_SYS_POOL_H
 #define PA_SYS_POOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
-/* Blocks of at least this many bytes are mapped and recycled. */
-enum { PA_POOL_LARGE = 1 << 20 };
+enum {
+    PA_POOL_LARGE = 128 << 10, /* bytes from which blocks are mapped and recycled */
+    PA_POOL_HUGE = 1 << 20,    /* bytes from which they have huge pages */
+};
 
 typedef struct pa_pool pa_pool;
 
 /* One piece of memory; it keeps its pool alive. Read-only for the caller. */
 typedef struct pa_block {
-    char *data;            /* aligned to 64 bytes, large blocks to 2 MiB */
+    char *data;            /* aligned to 64 bytes, huge ones to 2 MiB */
     size_t capacity;       /* bytes at `data` */
     void *prefix;          /* the bytes asked for beside the data, aligned to 16 */
     struct pa_block *next; /* the pool's */
     pa_pool *pool;
+    bool mapped; /* a large block: not malloc's */
 } pa_block;
 
 typedef struct pa_pool_stats {

@@ -86,7 +86,7 @@ static void
 the_pool_recycles_large_blocks(void)
 {
     pa_pool *pool = pa_pool_create((size_t)8 << 20);
-    pa_block *large = pa_pool_take(pool, PA_POOL_LARGE, 100);
+    pa_block *large = pa_pool_take(pool, PA_POOL_HUGE, 100);
     pa_block *small = pa_pool_take(pool, 10, 100);
     CHECK(large != NULL && small != NULL);
     CHECK_EQUAL((uintptr_t)large->data % (2u << 20), 0);
@@ -94,13 +94,13 @@ the_pool_recycles_large_blocks(void)
     CHECK_EQUAL(pa_pool_get_stats(pool).live_blocks, 2);
     memset(small->prefix, 1, 100);
     memset(small->data, 2, 10);
-    memset(large->data, 3, PA_POOL_LARGE);
+    memset(large->data, 3, PA_POOL_HUGE);
     char *before = large->data;
     pa_block_release(small);
     pa_block_release(large);
     CHECK_EQUAL(pa_pool_get_stats(pool).live_blocks, 0);
     CHECK_EQUAL(pa_pool_get_stats(pool).kept_blocks, 1);
-    pa_block *again = pa_pool_take(pool, PA_POOL_LARGE + 5, 0);
+    pa_block *again = pa_pool_take(pool, PA_POOL_HUGE + 5, 0);
     CHECK(again->data == before);
     pa_block *huge = pa_pool_take(pool, (size_t)16 << 20, 4096);
     pa_block_release(huge); /* more than the pool keeps */
@@ -110,6 +110,25 @@ the_pool_recycles_large_blocks(void)
     pa_block_release(again);
     pa_block_release(NULL);
     pa_pool_destroy(NULL);
+}
+
+static void
+the_pool_recycles_blocks_without_huge_pages(void)
+{
+    pa_pool *pool = pa_pool_create((size_t)8 << 20);
+    pa_block *block = pa_pool_take(pool, PA_POOL_LARGE, 0);
+    CHECK_EQUAL(block->capacity, PA_POOL_LARGE);
+    memset(block->data, 1, PA_POOL_LARGE);
+    char *before = block->data;
+    pa_block_release(block);
+    CHECK_EQUAL(pa_pool_get_stats(pool).kept_bytes, PA_POOL_LARGE);
+    block = pa_pool_take(pool, PA_POOL_LARGE - 1, 0); /* malloc's */
+    CHECK_EQUAL(pa_pool_get_stats(pool).kept_blocks, 1);
+    pa_block_release(block);
+    block = pa_pool_take(pool, PA_POOL_LARGE, 0);
+    CHECK(block->data == before);
+    pa_block_release(block);
+    pa_pool_destroy(pool);
 }
 
 static void
@@ -238,6 +257,7 @@ main(void)
         TESTING(what_is_no_segment_is_refused),
         TESTING(a_segment_that_the_system_refuses_is_an_error),
         TESTING(the_pool_recycles_large_blocks),
+        TESTING(the_pool_recycles_blocks_without_huge_pages),
         TESTING(the_pool_says_when_memory_is_short),
         TESTING(copies_are_right_at_any_alignment),
         TESTING(there_is_a_cpu_to_use),

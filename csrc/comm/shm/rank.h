@@ -18,6 +18,7 @@ typedef struct pa_shm {
     bool borrows_map; /* the mapping is somebody else's */
     pa_shm_policy policy;
     pa_copier copier;
+    uint32_t crowded;   /* waits in a row that only giving way ended: see waiter.c */
     uint32_t meeting;   /* number of the last meeting that this rank showed a card in */
     bool owes;          /* it showed a failed card there and did not wait */
     bool told;          /* the caller has had the error that broke the group */
@@ -41,6 +42,7 @@ typedef struct pa_shm_waiter {
     uint32_t looks;      /* looks since the last progress */
     uint32_t rings;      /* the bell's count when this rank last looked at it */
     bool yielding;       /* spinning is over */
+    bool slept;          /* giving way is over too */
     bool armed;          /* the bell says that this rank waits */
     bool released;       /* the caller's release was called */
     int gone;            /* a peer that was seen to have ended, or -1 */

@@ -4,7 +4,13 @@
  * A rank sleeps on its own bell only, never on a word of a peer: what it waits for may
  * come from several of them. Before it sleeps it says so and looks once more, and who
  * publishes anything looks at the bells afterwards, so no wake is lost. While asleep it
- * looks up every 25 ms for a peer that ended, its deadline, and its caller. */
+ * looks up every 25 ms for a peer that ended, its deadline, and its caller.
+ *
+ * Two ranks can share a processor although others are free: then each spin only delays
+ * the peer, and giving way never parts them, because a process that gives way is not
+ * moved. So a rank counts the waits in a row that giving way ended. After a few it
+ * spins no more, but for a try now and then; after many it sleeps at once, since the
+ * kernel places a process that wakes on a processor that is free. */
 #include "comm/shm/rank.h"
 
 #include "base/clock.h"
@@ -16,6 +22,9 @@
 enum {
     TICK_NS = 25000000,
     LOOKS_A_CLOCK = 64, /* looks between two readings of the clock while spinning */
+    CROWDED = 4,        /* waits ended by giving way, after which spinning stops */
+    TRY_AGAIN = 32,     /* waits between two tries to spin */
+    PART = 256,         /* waits after which one sleeps at once */
 };
 
 void
@@ -53,19 +62,37 @@ disarm(pa_shm_waiter *waiter)
     }
 }
 
+/* Learns from a wait that is over how the next one should begin. */
+static void
+learn(const pa_shm_waiter *waiter)
+{
+    pa_shm *shm = waiter->shm;
+    if (waiter->looks == 0) {
+        return;
+    }
+    if (!waiter->yielding) {
+        shm->crowded = 0;
+    } else if (!waiter->slept) {
+        shm->crowded++;
+    }
+}
+
 void
 pa_shm_waiter_progress(pa_shm_waiter *waiter)
 {
+    learn(waiter);
     disarm(waiter);
     waiter->looks = 0;
     waiter->started_ns = 0;
     waiter->yielding = false;
+    waiter->slept = false;
     waiter->gone = -1;
 }
 
 void
 pa_shm_waiter_end(pa_shm_waiter *waiter)
 {
+    learn(waiter);
     disarm(waiter);
 }
 
@@ -244,7 +271,9 @@ pa_shm_waiter_pause(pa_shm_waiter *waiter, pa_error *error)
         return pa_shm_whole(shm, waiter->op, error);
     }
     uint32_t look = ++waiter->looks;
-    if (policy->spin_ns > 0 && !waiter->yielding && look % LOOKS_A_CLOCK != 0) {
+    bool spins = policy->spin_ns > 0 &&
+                 (shm->crowded < CROWDED || shm->crowded % TRY_AGAIN == 0);
+    if (spins && !waiter->yielding && look % LOOKS_A_CLOCK != 0) {
         pa_cpu_relax();
         return PA_OK;
     }
@@ -255,15 +284,20 @@ pa_shm_waiter_pause(pa_shm_waiter *waiter, pa_error *error)
         waiter->ticked_ns = now;
     }
     uint64_t idle = now - waiter->started_ns;
-    if (idle < policy->spin_ns) {
+    if (spins && !waiter->yielding && idle < policy->spin_ns) {
         pa_cpu_relax();
         return PA_OK;
     }
     waiter->yielding = true;
-    if (idle < policy->spin_ns + policy->yield_ns) {
+    bool part = policy->spin_ns > 0 && shm->crowded >= PART;
+    if (!part && !waiter->slept && idle < policy->spin_ns + policy->yield_ns) {
         (void)sched_yield();
         return PA_OK;
     }
+    if (part) {
+        shm->crowded = CROWDED;
+    }
+    waiter->slept = true;
     sleep_on_bell(waiter, now);
     return look_up(waiter, pa_clock_now(), error);
 }
