@@ -154,6 +154,11 @@ note_rows(int size, const pa_bytes *all, size_t leaves, pa_agreement *agreement,
         (void)pa_describe_read(&reader, &head);
         for (size_t i = 0; i < leaves && pa_describe_read_leaf(&reader, &leaf); i++) {
             int64_t rows = leaf.ndim > 0 ? pa_described_dimension(&leaf, 0) : 1;
+            if (rows < 0) {
+                return pa_error_set(error, PA_EMISMATCH,
+                                    "rank %d described a tensor of %lld rows", rank,
+                                    (long long)rows);
+            }
             agreement->rows[(size_t)rank * leaves + i] = rows;
         }
     }
@@ -175,7 +180,6 @@ settle_difference(pa_comm *comm, const pa_card *mine, const pa_leaves *leaves,
     pa_status status = PA_OK;
     if (own == NULL) {
         status = pa_error_set(error, PA_EMEMORY, "no memory to describe a call");
-        pa_comm_abort(comm, error != NULL ? error->message : "memory is short");
         goto done;
     }
     pa_part part = {.data = own, .nbytes = nbytes};
@@ -200,6 +204,10 @@ settle_difference(pa_comm *comm, const pa_card *mine, const pa_leaves *leaves,
         status = note_rows(size, all, leaves->count, agreement, error);
     }
 done:
+    if (status == PA_EMEMORY) {
+        /* The others go on with a verdict that this rank could not reach. */
+        pa_comm_abort(comm, "memory is short on a rank");
+    }
     pa_bytes_free(all);
     free(own);
     return status;

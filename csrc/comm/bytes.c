@@ -1,6 +1,8 @@
 /* All-gather of byte strings: see the header. */
 #include "comm/bytes.h"
 
+#include "base/size.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,12 +17,13 @@ typedef struct workspace {
 static bool
 workspace_make(workspace *work, const pa_card *cards, size_t size)
 {
-    size_t table = size * (sizeof(pa_bytes) + sizeof(pa_flow) + sizeof(pa_part));
-    size_t text = 0;
+    size_t nbytes = size * (sizeof(pa_bytes) + sizeof(pa_flow) + sizeof(pa_part)) + 1;
     for (size_t rank = 0; rank < size; rank++) {
-        text += (size_t)cards[rank].nbytes;
+        if (!pa_size_add(nbytes, (size_t)cards[rank].nbytes, &nbytes)) {
+            return false;
+        }
     }
-    char *memory = malloc(table + text + 1);
+    char *memory = malloc(nbytes);
     if (memory == NULL) {
         return false;
     }
@@ -43,7 +46,8 @@ workspace_fill(workspace *work, const pa_card *cards, size_t size)
         work->parts[rank] = (pa_part){.data = at, .nbytes = nbytes};
         work->flows[rank] = (pa_flow){0};
         if (inlined) {
-            memcpy(at, cards[rank].inlined, cards[rank].ninline);
+            /* The card is another process's: its two lengths need not agree. */
+            memcpy(at, cards[rank].inlined, nbytes);
         } else {
             work->flows[rank] = (pa_flow){&work->parts[rank], 1, nbytes};
         }

@@ -1,6 +1,7 @@
 /* Parcels: see the header. */
 #include "comm/parcel.h"
 
+#include "base/size.h"
 #include "comm/agree.h"
 
 #include <stdlib.h>
@@ -113,7 +114,9 @@ move_buffers(exchange *x, const pa_flow *send, pa_pool *pool, pa_parcels *parcel
                 return out_of_memory(x, error);
             }
             *part++ = (pa_part){parcel->buffers[i]->data, length};
-            sum += length;
+            if (!pa_size_add(sum, length, &sum)) {
+                sum = SIZE_MAX;
+            }
         }
         if (wanted && sum != nbytes) {
             pa_comm_abort(x->comm, "a rank sent a damaged parcel");
