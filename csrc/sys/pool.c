@@ -17,13 +17,13 @@ enum {
 };
 
 struct pa_pool {
-    atomic_flag lock; /* guards kept and kept_bytes; tried, never waited for */
+    atomic_flag lock; /* guards what follows; tried, never waited for */
     pa_block *kept;
     size_t kept_blocks;
     size_t kept_bytes;
     size_t keep_bytes;
     _Atomic size_t live; /* blocks handed out, plus one for the creator */
-    atomic_bool closed;
+    bool closed;         /* nothing is kept any more */
 };
 
 /* Tries for a moment. A thread of the parent may have held the lock at the moment of
@@ -79,8 +79,8 @@ pa_pool_destroy(pa_pool *pool)
     if (pool == NULL) {
         return;
     }
-    atomic_store(&pool->closed, true);
     if (pool_lock(pool)) {
+        pool->closed = true;
         pa_block *block = pool->kept;
         pool->kept = NULL;
         pool->kept_blocks = 0;
@@ -215,8 +215,9 @@ pa_block_release(pa_block *block)
     pa_pool *pool = block->pool;
     if (!block->mapped) {
         free(block);
-    } else if (!atomic_load(&pool->closed) && pool_lock(pool)) {
-        bool keep = pool->kept_bytes + block->capacity <= pool->keep_bytes;
+    } else if (pool_lock(pool)) {
+        bool keep =
+            !pool->closed && pool->kept_bytes + block->capacity <= pool->keep_bytes;
         if (keep) {
             block->next = pool->kept;
             pool->kept = block;
