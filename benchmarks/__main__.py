@@ -20,6 +20,7 @@ NAMES = (
     "split",
     "startup",
     "launch",
+    "store",
     "memory",
 )
 

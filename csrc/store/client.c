@@ -8,8 +8,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* How long a server may take to say that a wait is cancelled. */
-static const uint64_t cancel_ns = UINT64_C(5000000000);
+/* How much longer than the caller's patience a server may take for what it does at
+ * once, so that the connection stays usable. */
+static const pa_patience grace = {.timeout_ns = UINT64_C(1000000000)};
 
 /* ---- Putting requests together ---- */
 
@@ -220,9 +221,8 @@ pa_client_check(pa_client *client, const pa_bytes *keys, size_t count,
 static void
 cancel_wait(pa_call *call)
 {
-    pa_patience short_one = {.timeout_ns = cancel_ns};
     pa_call cancel;
-    if (pa_call_begin(&cancel, call->client, "wait", &short_one, NULL) != PA_OK ||
+    if (pa_call_begin(&cancel, call->client, call->name, &grace, NULL) != PA_OK ||
         !pa_frame_put_u8(&call->client->out, PA_STORE_CANCEL_WAIT) ||
         pa_call_send(&cancel) != PA_OK) {
         return;
@@ -236,12 +236,24 @@ cancel_wait(pa_call *call)
     }
 }
 
+/* Says that keys have not come, of which the first stands for all. */
+static pa_status
+unfulfilled(const pa_call *call, const pa_bytes *keys, size_t count)
+{
+    pa_bytes first = count > 0 ? keys[0] : (pa_bytes){"", 0};
+    return pa_error_set(call->error, PA_ETIMEOUT,
+                        "%s: the store at %s port %d has not got %s'%.*s' after %.1f s",
+                        call->name, call->client->host, call->client->port,
+                        count > 1 ? "all keys from " : "the key ",
+                        (int)(first.nbytes < 64 ? first.nbytes : 64), first.data,
+                        (double)call->patience->timeout_ns / 1e9);
+}
+
 /* Waits within a call that has begun, and goes on with it. */
 static pa_status
 wait_within(pa_call *call, const pa_bytes *keys, size_t count)
 {
-    pa_client *client = call->client;
-    PA_TRY(ask_all(client, PA_STORE_WAIT, keys, count, call->error));
+    PA_TRY(ask_all(call->client, PA_STORE_WAIT, keys, count, call->error));
     PA_TRY(pa_call_send(call));
     unsigned char answer = PA_STORE_STOP_WAITING;
     pa_status status = pa_call_await(call);
@@ -251,16 +263,7 @@ wait_within(pa_call *call, const pa_bytes *keys, size_t count)
     if (status == PA_ETIMEOUT || status == PA_EINTERRUPTED) {
         cancel_wait(call);
     }
-    if (status == PA_ETIMEOUT) {
-        pa_bytes first = count > 0 ? keys[0] : (pa_bytes){"", 0};
-        return pa_error_set(
-            call->error, PA_ETIMEOUT,
-            "%s: the store at %s port %d has not got %s'%.*s' after %.1f s", call->name,
-            client->host, client->port, count > 1 ? "all keys from " : "the key ",
-            (int)(first.nbytes < 64 ? first.nbytes : 64), first.data,
-            (double)call->patience->timeout_ns / 1e9);
-    }
-    return status;
+    return status == PA_ETIMEOUT ? unfulfilled(call, keys, count) : status;
 }
 
 pa_status
@@ -281,20 +284,41 @@ receive_value(pa_call *call, pa_bytes *value)
     return pa_call_receive_bytes(call, nbytes, value);
 }
 
+/* In one message: is the key there, and what is it? Mostly that is all. The answer is
+ * taken even when it comes late, since it comes. */
+static pa_status
+get_at_once(pa_call *call, pa_bytes key, bool *there, pa_bytes *value)
+{
+    PA_TRY(ask_all(call->client, PA_STORE_CHECK, &key, 1, call->error));
+    PA_TRY(ask(call->client, PA_STORE_GET, key, call->error));
+    PA_TRY(pa_call_send(call));
+    pa_status waited = pa_call_await(call);
+    if (waited != PA_OK && waited != PA_ETIMEOUT && waited != PA_EINTERRUPTED) {
+        return waited;
+    }
+    pa_call late = *call;
+    if (waited != PA_OK) {
+        PA_TRY(pa_call_begin(&late, call->client, call->name, &grace, call->error));
+    }
+    unsigned char answer = PA_STORE_NOT_READY;
+    PA_TRY(pa_call_receive(&late, &answer, sizeof answer));
+    PA_TRY(receive_value(&late, value));
+    *there = answer == PA_STORE_READY;
+    if (waited == PA_ETIMEOUT) {
+        return *there ? PA_OK : unfulfilled(call, &key, 1);
+    }
+    return waited;
+}
+
 pa_status
 pa_client_get(pa_client *client, pa_bytes key, const pa_patience *patience,
               pa_bytes *value, pa_error *error)
 {
     pa_call call;
+    bool there = false;
     PA_TRY(pa_call_begin(&call, client, "get", patience, error));
-    /* In one message: is it there, and what is it? Mostly that is all. */
-    PA_TRY(ask_all(client, PA_STORE_CHECK, &key, 1, error));
-    PA_TRY(ask(client, PA_STORE_GET, key, error));
-    PA_TRY(pa_call_send(&call));
-    unsigned char there = PA_STORE_NOT_READY;
-    PA_TRY(pa_call_receive(&call, &there, sizeof there));
-    PA_TRY(receive_value(&call, value));
-    if (there == PA_STORE_READY) {
+    PA_TRY(get_at_once(&call, key, &there, value));
+    if (there) {
         return PA_OK;
     }
     PA_TRY(wait_within(&call, &key, 1));

@@ -3,8 +3,9 @@
  * Keys are those that torch's users write: on the wire both put a slash before them.
  * Every call waits for an answer, within its patience; one thread at a time, except for
  * pa_client_abort. A call that failed in the middle leaves the client unusable
- * (PA_EBROKEN from then on): what comes next may be the rest of the last answer. Only a
- * wait that was not fulfilled, or was interrupted, leaves it as it was.
+ * (PA_EBROKEN from then on): what comes next may be the rest of the last answer. A get
+ * or wait that was not fulfilled, or was interrupted, leaves it usable: the server is
+ * given up to one second more to take it back.
  *
  * All calls: PA_EPEER when the server has gone, PA_ETIMEOUT, PA_EINTERRUPTED when the
  * tick said so, PA_EARGUMENT for keys and values beyond the limits of wire.h,

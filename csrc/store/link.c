@@ -244,8 +244,12 @@ receive_some(pa_call *call, size_t wanted)
 pa_status
 pa_call_await(pa_call *call)
 {
-    const pa_buffer *in = &call->client->in;
-    return pa_buffer_size(in) > call->client->lent ? PA_OK : receive_some(call, 1);
+    if (pa_buffer_size(&call->client->in) > call->client->lent) {
+        return PA_OK;
+    }
+    pa_status status = receive_some(call, 1);
+    return status == PA_ESYSTEM && !call->client->broken ? stop_midway(call, status)
+                                                         : status;
 }
 
 pa_status

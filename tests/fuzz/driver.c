@@ -1,0 +1,121 @@
+/* Feeds a fuzz target without libFuzzer: seeds, changed by a generator that is seeded.
+ *
+ *     driver INPUTS SEED
+ *
+ * The same numbers give the same inputs. It keeps some of what it made as new material,
+ * so that changes add up. */
+#include "fuzz.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROOM = 4096, POOL = 64, CHANGES = 8 };
+
+typedef struct input {
+    size_t size;
+    uint8_t data[ROOM];
+} input;
+
+/* splitmix64 */
+static uint64_t
+next(uint64_t *state)
+{
+    uint64_t z = *state += UINT64_C(0x9E3779B97F4A7C15);
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return z ^ (z >> 31);
+}
+
+static size_t
+below(uint64_t *state, size_t limit)
+{
+    return (size_t)(next(state) % limit);
+}
+
+/* Numbers at which lengths and counts turn. */
+static const uint64_t turning[] = {
+    0,    1,    2,    7,       8,       127,       128,       255,        256,
+    8191, 8192, 8193, 1 << 17, 1 << 23, 1u << 31u, INT64_MAX, 1ull << 63, UINT64_MAX,
+};
+
+static void
+insert(input *one, size_t at, const uint8_t *bytes, size_t count)
+{
+    count = count < ROOM - one->size ? count : ROOM - one->size;
+    memmove(one->data + at + count, one->data + at, one->size - at);
+    memmove(one->data + at, bytes, count);
+    one->size += count;
+}
+
+static void
+change(input *one, const input *other, uint64_t *state)
+{
+    size_t at = below(state, one->size);
+    size_t left = one->size - at;
+    size_t count = 1 + below(state, left < 64 ? left : 64);
+    uint64_t number = turning[below(state, sizeof turning / sizeof turning[0])];
+    uint8_t copy[ROOM];
+    switch (below(state, 7)) {
+    case 0:
+        one->data[at] ^= (uint8_t)(1u << below(state, 8));
+        break;
+    case 1:
+        one->data[at] = (uint8_t)next(state);
+        break;
+    case 2:
+        memcpy(one->data + at, &number, left < sizeof number ? left : sizeof number);
+        break;
+    case 3: /* take out */
+        memmove(one->data + at, one->data + at + count, left - count);
+        one->size -= count < one->size ? count : 0;
+        break;
+    case 4: /* say twice */
+        memcpy(copy, one->data + at, count);
+        insert(one, at, copy, count);
+        break;
+    case 5: /* a part of another */
+        count = 1 + below(state, other->size);
+        insert(one, at, other->data + below(state, other->size - count + 1), count);
+        break;
+    default:
+        one->size = at + 1;
+    }
+    one->size = one->size > 0 ? one->size : 1;
+}
+
+int
+main(int argc, char **argv)
+{
+    if (argc != 3) {
+        (void)fprintf(stderr, "usage: %s INPUTS SEED\n", argv[0]);
+        return 2;
+    }
+    unsigned long long inputs = strtoull(argv[1], NULL, 10);
+    uint64_t state = strtoull(argv[2], NULL, 10);
+    static input pool[POOL];
+    size_t seeds = 0;
+    while (seeds < POOL &&
+           (pool[seeds].size = fuzz_seed(seeds, pool[seeds].data, ROOM))) {
+        (void)LLVMFuzzerTestOneInput(pool[seeds].data, pool[seeds].size);
+        seeds++;
+    }
+    for (size_t i = seeds; i < POOL; i++) {
+        pool[i] = pool[i % seeds];
+    }
+    static input one;
+    for (unsigned long long i = 0; i < inputs; i++) {
+        one = pool[below(&state, POOL)];
+        for (size_t left = 1 + below(&state, CHANGES); left > 0; left--) {
+            change(&one, &pool[below(&state, POOL)], &state);
+        }
+        (void)LLVMFuzzerTestOneInput(one.data, one.size);
+        /* The seeds themselves stay, so that not everything drifts into noise. */
+        if (below(&state, 16) == 0) {
+            pool[seeds + below(&state, POOL - seeds)] =
+                below(&state, 4) == 0 ? pool[below(&state, seeds)] : one;
+        }
+    }
+    (void)printf("%llu inputs\n", inputs);
+    return 0;
+}
