@@ -216,22 +216,54 @@ items_of(PyObject *sequence, const pyaccel_cut *cut)
     return positions;
 }
 
-/* Any other sequence is sliced; one that only gives single items (a deque), and one
- * that shall be padded, becomes a list on every rank. */
+/* Whether a slice holds items by position. One of its container's own class does. A
+ * list or a tuple does if the container is a registered Sequence; of a dataset it may
+ * as well be one item that is made of columns, for a dataset need only know single
+ * positions. */
+static bool
+has_items(PyObject *part, PyObject *sequence, bool registered)
+{
+    if (Py_TYPE(part) == Py_TYPE(sequence)) {
+        return true;
+    }
+    return registered &&
+           (PyList_Check(part) || PyTuple_Check(part) || PyRange_Check(part));
+}
+
+/* The slice that is the share. NULL without an exception if there is none to rely on:
+ * a registered Sequence says so by a TypeError (a deque); any other class, which was
+ * never told of slices, may fail at one in any way, and its items tell the truth. */
+static PyObject * // new
+reliable_slice_of(pyaccel_state *state, PyObject *sequence, const pa_share *share)
+{
+    int registered = PyObject_IsInstance(sequence, state->Sequence);
+    if (registered < 0) {
+        return NULL;
+    }
+    PyObject *part = slice_of(sequence, share);
+    if (part == NULL) {
+        if (PyErr_ExceptionMatches(registered ? PyExc_TypeError : PyExc_Exception)) {
+            PyErr_Clear();
+        }
+        return NULL;
+    }
+    if (!has_items(part, sequence, registered != 0)) {
+        Py_CLEAR(part);
+    }
+    return part;
+}
+
+/* Any other sequence is sliced; one whose slices are not to be relied on, and one that
+ * shall be padded, becomes a list on every rank. */
 static PyObject * // new
 cut_sequence(pyaccel_state *state, PyObject *sequence, const pyaccel_cut *cut)
 {
-    (void)state;
     if (cut->padded) {
         return items_of(sequence, cut);
     }
-    PyObject *part = slice_of(sequence, &cut->share);
+    PyObject *part = reliable_slice_of(state, sequence, &cut->share);
     if (part == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_TypeError)) {
-            return NULL;
-        }
-        PyErr_Clear();
-        return items_of(sequence, cut);
+        return PyErr_Occurred() ? NULL : items_of(sequence, cut);
     }
     /* Brackets may mean anything else than items by position. */
     Py_ssize_t wanted = (Py_ssize_t)(cut->share.stop - cut->share.start);

@@ -43,6 +43,7 @@ pyaccel_names_setup(PyObject *module)
         return -1;
     }
     state->Mapping = PyObject_GetAttrString(abc, "Mapping");
+    state->Sequence = state->Mapping ? PyObject_GetAttrString(abc, "Sequence") : NULL;
     Py_DECREF(abc);
-    return state->Mapping != NULL ? 0 : -1;
+    return state->Sequence != NULL ? 0 : -1;
 }

@@ -84,22 +84,13 @@ static PyType_Spec context_spec = {
 
 /* ---- The class that has the method ---- */
 
-/* An attribute that holds a whole number; -1 with an exception, as for the number. A
- * class with __getattr__, which the states have, makes every attribute slower to get;
- * here it is asked only for one that is missing. */
+/* An attribute that holds a whole number; -1 with an exception, as for the number. */
 static int64_t
 read_number(PyObject *self, PyObject *name)
 {
-    PyObject *number = PyObject_GenericGetAttr(self, name);
+    PyObject *number = PyObject_GetAttr(self, name);
     if (number == NULL) {
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            return -1;
-        }
-        PyErr_Clear();
-        number = PyObject_GetAttr(self, name);
-        if (number == NULL) {
-            return -1;
-        }
+        return -1;
     }
     int64_t value = PyLong_AsLongLong(number);
     Py_DECREF(number);

@@ -25,6 +25,7 @@
     X(BlockType)                                                                       \
     X(SplitContextType)                                                                \
     X(Mapping)                                                                         \
+    X(Sequence)                                                                        \
     X(numpy_ndarray)                                                                   \
     X(pandas_DataFrame)                                                                \
     X(pandas_Series)                                                                   \

@@ -93,6 +93,75 @@ def test_documented_recipe_is_right_for_every_number(padded):
             assert whole[:count] == inputs
 
 
+# ---- Datasets that map positions to items ----
+
+
+class Items:
+    """A dataset of two columns; a slice asks its function for a whole column each."""
+
+    def __init__(self, count, make):
+        self.x = list(range(count))
+        self.y = [str(number) for number in range(count)]
+        self.make = make
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, key):
+        return self.make(self.x[key], self.y[key])
+
+
+def refuse_slices(x, y):
+    if isinstance(x, list):
+        raise FileNotFoundError(f"no file of the name {x}")
+    return x, y
+
+
+# How an item is made of its two columns: of most of these, a slice has the length 2.
+MAKERS = {
+    "tuple": lambda x, y: (x, y),
+    "list": lambda x, y: [x, y],
+    "dict": lambda x, y: {"x": x, "y": y},
+    "array": lambda x, y: np.array([x, y], dtype=object),
+    "no slices": refuse_slices,
+}
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("name", MAKERS)
+def test_dataset_gives_items_never_columns(name, padded):
+    make = MAKERS[name]
+    for size in (2, 3):
+        for count in range(8):
+            found = shares(Items(count, make), size, padded)
+            for part, positions in zip(found, wanted(count, size, padded), strict=True):
+                items = [make(at, str(at)) for at in positions]
+                assert repr(part) == repr(items)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_tensor_dataset_gives_items_never_columns(padded):
+    inputs = torch.utils.data.TensorDataset(torch.arange(4), torch.arange(100, 104))
+    found = shares(inputs, 2, padded)
+    assert found == [[(0, 100), (1, 101)], [(2, 102), (3, 103)]]
+    subset = torch.utils.data.Subset(inputs, [3, 1, 0, 2])
+    assert shares(subset, 2, padded)[0] == [(3, 103), (1, 101)]
+    last = shares(inputs, 3, padded)[2]
+    assert last == ([(3, 103), (3, 103)] if padded else [(3, 103)])
+
+
+def test_sequence_may_slice_into_a_list():
+    class Registered(collections.abc.Sequence):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, key):
+            return [0, 1, 2, 3][key]
+
+    inputs = Registered()
+    assert shares(inputs, 2) == [[0, 1], [2, 3]]
+
+
 # ---- Mappings ----
 
 

@@ -101,7 +101,7 @@ def test_slices_that_are_no_slices_are_refused():
             return 4
 
         def __getitem__(self, key):
-            return (key, key, key)
+            return Rows() if isinstance(key, slice) else key
 
     with pytest.raises(TypeError, match="of type Rows"):
         shares(Rows(), 2)
