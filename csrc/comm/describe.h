@@ -3,7 +3,8 @@
  *   u32 op | i32 root | u64 structure | u64 leaves, then for each leaf
  *   u8 code | u8 bits | u16 lanes | u32 detail | i64 ndim | i64 dimension [ndim]
  *
- * All ranks run on one machine, so numbers are in its own byte order. */
+ * Ranks of other hosts read them too. Every machine that is supported is little-endian,
+ * so numbers are in the machine's own byte order. */
 #ifndef PA_COMM_DESCRIBE_H
 #define PA_COMM_DESCRIBE_H
 

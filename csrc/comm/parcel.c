@@ -38,21 +38,36 @@ card_plausible(const pa_card *card)
            (card->head > PA_CARD_INLINE || card->ninline == card->head);
 }
 
+/* Bytes for the table and all heads, and the number of buffers; false, with an error,
+ * when a rank's card cannot be true, alone or with those before it. */
+static bool
+measure_heads(exchange *x, size_t *nbytes, size_t *nbuffers, pa_error *error)
+{
+    *nbytes = (size_t)x->size * sizeof(pa_parcel);
+    *nbuffers = 0;
+    for (int rank = 0; rank < x->size; rank++) {
+        const pa_card *card = &x->cards[rank];
+        if (!card_plausible(card) ||
+            !pa_size_add(*nbytes, pa_size_round_up((size_t)card->head, 8), nbytes) ||
+            !pa_size_add(*nbuffers, card->count, nbuffers)) {
+            pa_comm_abort(x->comm, "a rank showed a damaged card");
+            (void)pa_error_set(error, PA_EBROKEN, "%s: rank %d showed a damaged card",
+                               pa_op_text(x->op), rank);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Makes room for all heads and moves them there: from the cards, or by a stream. */
 static pa_status
 move_heads(exchange *x, const pa_flow *send, pa_parcels *parcels, bool own_too,
            const pa_hooks *hooks, pa_error *error)
 {
-    size_t nbytes = (size_t)x->size * sizeof(pa_parcel);
+    size_t nbytes = 0;
     size_t nbuffers = 0;
-    for (int rank = 0; rank < x->size; rank++) {
-        if (!card_plausible(&x->cards[rank])) {
-            pa_comm_abort(x->comm, "a rank showed a damaged card");
-            return pa_error_set(error, PA_EBROKEN, "%s: rank %d showed a damaged card",
-                                pa_op_text(x->op), rank);
-        }
-        nbytes += ((size_t)x->cards[rank].head + 7u) & ~(size_t)7u;
-        nbuffers += x->cards[rank].count;
+    if (!measure_heads(x, &nbytes, &nbuffers, error)) {
+        return PA_EBROKEN;
     }
     parcels->memory = malloc(nbytes);
     parcels->tables = calloc(nbuffers + 1, sizeof(pa_block *) + sizeof(pa_part));
@@ -85,7 +100,7 @@ move_heads(exchange *x, const pa_flow *send, pa_parcels *parcels, bool own_too,
             x->flows[rank] = (pa_flow){wanted ? &x->heads[rank] : NULL, 1, head};
             streams = true;
         }
-        at += (head + 7u) & ~(size_t)7u;
+        at += pa_size_round_up(head, 8);
         blocks += card->count;
     }
     return streams ? pa_comm_stream(x->comm, x->op, send, x->flows, hooks, error)

@@ -3,20 +3,47 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+static FILE *
+open_in(const char *folder, const char *name)
+{
+    char path[PATH_MAX + 64];
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    return fopen(path, "re");
+}
 
 bool
 pa_cgroup_line(const char *folder, const char *name, char *line, size_t capacity)
 {
-    char path[PATH_MAX + 64];
-    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "re");
+    FILE *file = open_in(folder, name);
     if (file == NULL) {
         return false;
     }
     bool read = fgets(line, (int)capacity, file) != NULL;
     (void)fclose(file);
     return read;
+}
+
+double
+pa_cgroup_entry(const char *folder, const char *name, const char *key)
+{
+    FILE *file = open_in(folder, name);
+    if (file == NULL) {
+        return 0.0;
+    }
+    double value = 0.0;
+    size_t length = strlen(key);
+    char line[128];
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, key, length) == 0 && line[length] == ' ') {
+            value = strtod(line + length, NULL);
+            break;
+        }
+    }
+    (void)fclose(file);
+    return value;
 }
 
 /* The least limit from `group` up to the root of the hierarchy at `mount`. */

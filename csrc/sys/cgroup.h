@@ -18,4 +18,9 @@ pa_cgroup_least(const char *controller, pa_cgroup_reader v2, pa_cgroup_reader v1
 bool
 pa_cgroup_line(const char *folder, const char *name, char *line, size_t capacity);
 
+/* The number after `key` in `name`, a file of lines "KEY NUMBER", in `folder`; 0 when
+ * there is none. */
+double
+pa_cgroup_entry(const char *folder, const char *name, const char *key);
+
 #endif

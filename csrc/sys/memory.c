@@ -16,28 +16,34 @@ number_in(const char *folder, const char *name)
 }
 
 /* What a limit leaves; a group that is full leaves next to nothing, which is not the
- * same as no limit. */
+ * same as no limit. The cache is of the used bytes, but the three numbers are read one
+ * after the other, so that it can seem larger. */
 static double
-left_of(double limit, double used)
+left_of(double limit, double used, double cache)
 {
     if (limit <= 0.0) {
         return 0.0;
     }
-    return limit > used ? limit - used : 1.0;
+    double held = used > cache ? used - cache : 0.0;
+    return limit > held ? limit - held : 1.0;
 }
 
-static double
-left_v2(const char *folder)
+double
+pa_memory_left_v2(const char *folder)
 {
-    return left_of(number_in(folder, "memory.max"),
-                   number_in(folder, "memory.current"));
+    double cache = pa_cgroup_entry(folder, "memory.stat", "inactive_file") +
+                   pa_cgroup_entry(folder, "memory.stat", "active_file");
+    return left_of(number_in(folder, "memory.max"), number_in(folder, "memory.current"),
+                   cache);
 }
 
-static double
-left_v1(const char *folder)
+double
+pa_memory_left_v1(const char *folder)
 {
+    double cache = pa_cgroup_entry(folder, "memory.stat", "total_inactive_file") +
+                   pa_cgroup_entry(folder, "memory.stat", "total_active_file");
     return left_of(number_in(folder, "memory.limit_in_bytes"),
-                   number_in(folder, "memory.usage_in_bytes"));
+                   number_in(folder, "memory.usage_in_bytes"), cache);
 }
 
 static double
@@ -63,6 +69,6 @@ double
 pa_memory_available(void)
 {
     double system = system_available();
-    double group = pa_cgroup_least("memory", left_v2, left_v1);
+    double group = pa_cgroup_least("memory", pa_memory_left_v2, pa_memory_left_v1);
     return group > 0.0 && group < system ? group : system;
 }

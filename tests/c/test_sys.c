@@ -249,6 +249,93 @@ more_memory_than_there_is_is_refused(void)
     CHECK_EQUAL(fd, -1);
 }
 
+/* Files that stand for a control group's; `limit`, `used`, `stat` are whole files. */
+typedef struct planted {
+    char folder[64];
+    const char *names[3];
+} planted;
+
+static bool
+planted_make(planted *group, const char *const names[3], const char *limit,
+             const char *used, const char *stat)
+{
+    const char *texts[3] = {limit, used, stat};
+    (void)snprintf(group->folder, sizeof group->folder, "/tmp/pyaccel-test-XXXXXX");
+    bool made = mkdtemp(group->folder) != NULL;
+    for (int i = 0; i < 3 && made; i++) {
+        char path[128];
+        group->names[i] = names[i];
+        (void)snprintf(path, sizeof path, "%s/%s", group->folder, names[i]);
+        FILE *file = fopen(path, "we");
+        made = file != NULL && fputs(texts[i], file) >= 0;
+        made = file != NULL && fclose(file) == 0 && made;
+    }
+    return made;
+}
+
+static void
+planted_remove(const planted *group)
+{
+    for (int i = 0; i < 3; i++) {
+        char path[128];
+        (void)snprintf(path, sizeof path, "%s/%s", group->folder, group->names[i]);
+        (void)unlink(path);
+    }
+    (void)rmdir(group->folder);
+}
+
+static double
+left_v2(const char *limit, const char *used, const char *stat)
+{
+    static const char *const names[3] = {"memory.max", "memory.current", "memory.stat"};
+    planted group = {0};
+    bool made = planted_make(&group, names, limit, used, stat);
+    double left = made ? pa_memory_left_v2(group.folder) : -1.0;
+    planted_remove(&group);
+    return left;
+}
+
+static double
+left_v1(const char *limit, const char *used, const char *stat)
+{
+    static const char *const names[3] = {"memory.limit_in_bytes",
+                                         "memory.usage_in_bytes", "memory.stat"};
+    planted group = {0};
+    bool made = planted_make(&group, names, limit, used, stat);
+    double left = made ? pa_memory_left_v1(group.folder) : -1.0;
+    planted_remove(&group);
+    return left;
+}
+
+static void
+cached_files_do_not_fill_a_group(void)
+{
+    const char *cache = "anon 50\nfile 950\ninactive_file 600\nactive_file 350\n";
+    CHECK_EQUAL(left_v2("1000\n", "1000\n", cache), 950);
+    CHECK_EQUAL(left_v2("1000\n", "900\n", cache), 1000); /* read a moment later */
+    /* Version 1 names the group's own pages first, then those of all below it. */
+    cache = "inactive_file 1\nactive_file 2\n"
+            "total_inactive_file 600\ntotal_active_file 350\n";
+    CHECK_EQUAL(left_v1("1000\n", "1000\n", cache), 950);
+}
+
+static void
+other_memory_fills_a_group(void)
+{
+    CHECK_EQUAL(left_v2("1000\n", "1000\n", "anon 1000\ninactive_file 0\n"), 1);
+    CHECK_EQUAL(left_v2("1000\n", "400\n", "anon 400\n"), 600);
+    CHECK_EQUAL(left_v1("1000\n", "1000\n", "total_rss 1000\n"), 1);
+    CHECK_EQUAL(left_v1("1000\n", "400\n", ""), 600);
+}
+
+static void
+a_group_without_a_limit_has_none(void)
+{
+    CHECK_EQUAL(left_v2("max\n", "1000\n", "active_file 5\n"), 0);
+    CHECK_EQUAL(pa_memory_left_v2("/nowhere"), 0);
+    CHECK_EQUAL(pa_memory_left_v1("/nowhere"), 0);
+}
+
 int
 main(void)
 {
@@ -266,6 +353,9 @@ main(void)
         TESTING(a_futex_wait_ends_at_its_timeout),
         TESTING(only_mapped_libraries_are_found),
         TESTING(more_memory_than_there_is_is_refused),
+        TESTING(cached_files_do_not_fill_a_group),
+        TESTING(other_memory_fills_a_group),
+        TESTING(a_group_without_a_limit_has_none),
     };
     return TESTING_RUN(cases);
 }
