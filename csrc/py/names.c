@@ -24,6 +24,8 @@ pyaccel_names_setup(PyObject *module)
         {&state->str_is_nested, "is_nested"},
         {&state->str_items, "items"},
         {&state->str_layout, "layout"},
+        {&state->str_dunder_name, "__name__"},
+        {&state->str_name, "name"},
         {&state->str_num_processes, "num_processes"},
         {&state->str_process_index, "process_index"},
         {&state->str_resolve_conj, "resolve_conj"},
@@ -45,5 +47,11 @@ pyaccel_names_setup(PyObject *module)
     state->Mapping = PyObject_GetAttrString(abc, "Mapping");
     state->Sequence = state->Mapping ? PyObject_GetAttrString(abc, "Sequence") : NULL;
     Py_DECREF(abc);
-    return state->Sequence != NULL ? 0 : -1;
+    PyObject *enums = state->Sequence != NULL ? PyImport_ImportModule("enum") : NULL;
+    if (enums == NULL) {
+        return -1;
+    }
+    state->Enum = PyObject_GetAttrString(enums, "Enum");
+    Py_DECREF(enums);
+    return state->Enum != NULL ? 0 : -1;
 }

@@ -26,6 +26,7 @@
     X(SplitContextType)                                                                \
     X(Mapping)                                                                         \
     X(Sequence)                                                                        \
+    X(Enum)                                                                            \
     X(numpy_ndarray)                                                                   \
     X(pandas_DataFrame)                                                                \
     X(pandas_Series)                                                                   \
@@ -58,6 +59,8 @@
     X(str_is_nested)                                                                   \
     X(str_items)                                                                       \
     X(str_layout)                                                                      \
+    X(str_dunder_name)                                                                 \
+    X(str_name)                                                                        \
     X(str_num_processes)                                                               \
     X(str_process_index)                                                               \
     X(str_resolve_conj)                                                                \

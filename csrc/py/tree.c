@@ -2,6 +2,7 @@
 #include "py/tree.h"
 
 #include "base/hash.h"
+#include "py/key.h"
 #include "py/numpy.h"
 #include "py/tensor.h"
 
@@ -46,24 +47,6 @@ hash_in(pyaccel_leaves *leaves, uint64_t word)
     leaves->structure = pa_hash_mix(leaves->structure, word);
 }
 
-/* Keys are compared by type and text: enough to see that two ranks differ. */
-static int
-hash_key(pyaccel_leaves *leaves, PyObject *key)
-{
-    PyObject *text = PyUnicode_Check(key) ? Py_NewRef(key) : PyObject_Repr(key);
-    Py_ssize_t length = 0;
-    const char *bytes = text != NULL ? PyUnicode_AsUTF8AndSize(text, &length) : NULL;
-    if (bytes != NULL) {
-        leaves->structure = pa_hash_bytes(leaves->structure, bytes, (size_t)length);
-    } else if (text != NULL && PyErr_ExceptionMatches(PyExc_UnicodeError)) {
-        PyErr_Clear(); /* a lone surrogate: its length must do */
-        hash_in(leaves, (uint64_t)PyUnicode_GetLength(text));
-        bytes = "";
-    }
-    Py_XDECREF(text);
-    return bytes != NULL ? 0 : -1;
-}
-
 static int
 flatten_sequence(const pyaccel_flatten *how, PyObject *tree, bool list)
 {
@@ -90,7 +73,7 @@ flatten_dict(const pyaccel_flatten *how, PyObject *tree)
     while (PyDict_Next(tree, &at, &key, &value)) {
         Py_INCREF(key);
         Py_INCREF(value);
-        int status = hash_key(how->leaves, key);
+        int status = pyaccel_key_hash(how->state, key, &how->leaves->structure);
         status = status == 0 ? flatten(how, value) : -1;
         Py_DECREF(key);
         Py_DECREF(value);
@@ -125,7 +108,9 @@ flatten_mapping(const pyaccel_flatten *how, PyObject *tree)
         PyObject *pair = PyList_GetItem(items, i); // borrowed
         PyObject *key = PySequence_GetItem(pair, 0);
         PyObject *value = PySequence_GetItem(pair, 1);
-        status = key != NULL && value != NULL ? hash_key(how->leaves, key) : -1;
+        status = key != NULL && value != NULL
+                     ? pyaccel_key_hash(how->state, key, &how->leaves->structure)
+                     : -1;
         status = status == 0 ? flatten(how, value) : -1;
         Py_XDECREF(key);
         Py_XDECREF(value);

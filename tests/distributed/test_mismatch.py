@@ -1,5 +1,7 @@
 """Ranks that call different things: one error on every rank, and the group lives on."""
 
+import enum
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,11 @@ def test_different_operations(backend, size, most, last):
     assert f"{size - 1}" in results[0][1]
 
 
+class Colour(enum.Enum):
+    RED = object()
+    BLUE = object()
+
+
 LEAVES = {
     "dtypes": (ones(2), ones(2, dtype=torch.int32)),
     "dtypes of one size, large": (
@@ -78,6 +85,10 @@ LEAVES = {
     "numbers of leaves": ([ones(2)], [ones(2), ones(2)]),
     "empty and not": ([], [ones(2)]),
     "keys": ({"a": ones(2)}, {"b": ones(2)}),
+    "keys of two types": ({1: ones(2)}, {"1": ones(2)}),
+    "keys of two numeric types": ({1: ones(2)}, {True: ones(2)}),
+    "keys in a tuple": ({("a", 1): ones(2)}, {("a", 2): ones(2)}),
+    "enum members": ({Colour.RED: ones(2)}, {Colour.BLUE: ones(2)}),
     "containers": ([ones(2), ones(2)], {"a": ones(2), "b": ones(2)}),
     "depths": ([ones(2), [ones(2)]], [[ones(2)], ones(2)]),
     "tensor and array": (ones(2), np.ones(2, np.float32)),
@@ -155,3 +166,37 @@ def test_debug_mode_refuses_uneven_first_dimensions(backend):
     env = {"ACCELERATE_DEBUG_MODE": "true"}
     for text in backend.run(differ_in_debug_mode, size=2, env=env):
         assert "Input shapes:\n  - Process 0: [1]\n  - Process 1: [2]" in text
+
+
+class Plain:
+    """Its repr is an address, which differs from process to process."""
+
+
+class Number(int):
+    __repr__ = object.__repr__
+
+
+def gather_by_keys():
+    PartialState()
+    # Texts' hashes, and so the order of a set of them, differ between processes.
+    words = frozenset(f"{here.rank} {i}" for i in range(5))
+    keys = [
+        Plain(),
+        words,
+        Number(3),
+        Colour.RED,
+        (Plain(), 1),
+        None,
+        1.5,
+        b"x",
+        "\ud800",
+    ]
+    got = gather({key: torch.tensor([here.rank, i]) for i, key in enumerate(keys)})
+    assert list(got) == keys
+    expected = [[rank, i] for i in range(len(keys)) for rank in range(here.size)]
+    assert torch.cat(list(got.values())).view(-1, 2).tolist() == expected
+    still_usable()
+
+
+def test_keys_that_look_different_on_every_rank(backend):
+    backend.run(gather_by_keys, size=2)
