@@ -50,7 +50,7 @@ typedef enum difference {
 } difference;
 
 static const char *
-difference_text(difference found)
+difference_text(difference found, uint32_t op)
 {
     switch (found) {
     case OTHER_OPERATION:
@@ -58,7 +58,9 @@ difference_text(difference found)
     case OTHER_ROOT:
         return "The ranks named different roots";
     case OTHER_STRUCTURE:
-        return "The ranks passed different nested structures";
+        return op == PA_OP_BROADCAST_OBJECT
+                   ? "The ranks did not all pass a list of one length"
+                   : "The ranks passed different nested structures";
     case OTHER_DTYPE:
         return "The ranks passed different dtypes";
     case OTHER_SHAPE:
@@ -118,7 +120,8 @@ compare(const pa_bytes *one, const pa_bytes *other)
 }
 
 static pa_status
-report_mismatch(int size, const pa_bytes *all, difference worst, pa_error *error)
+report_mismatch(int size, uint32_t op, const pa_bytes *all, difference worst,
+                pa_error *error)
 {
     char text[PA_ERROR_CAPACITY - 256];
     text[0] = '\0';
@@ -134,7 +137,7 @@ report_mismatch(int size, const pa_bytes *all, difference worst, pa_error *error
     }
     return pa_error_set(error, PA_EMISMATCH,
                         "%s; every rank must make the same calls in the same order:%s",
-                        difference_text(worst), text);
+                        difference_text(worst, op), text);
 }
 
 /* The first dimensions of every leaf on every rank. */
@@ -176,7 +179,7 @@ settle_difference(pa_comm *comm, const pa_card *mine, const pa_leaves *leaves,
     int size = pa_comm_size(comm);
     pa_bytes *all = NULL;
     size_t nbytes = 0;
-    char *own = pa_describe_write(mine->op, mine->root, leaves, &nbytes);
+    char *own = pa_describe_write(mine, leaves, &nbytes);
     pa_status status = PA_OK;
     if (own == NULL) {
         status = pa_error_set(error, PA_EMEMORY, "no memory to describe a call");
@@ -199,7 +202,7 @@ settle_difference(pa_comm *comm, const pa_card *mine, const pa_leaves *leaves,
                          "the same call",
                          pa_op_text(mine->op));
     } else if (worst > ROWS || !rows_may_differ) {
-        status = report_mismatch(size, all, worst, error);
+        status = report_mismatch(size, mine->op, all, worst, error);
     } else {
         status = note_rows(size, all, leaves->count, agreement, error);
     }

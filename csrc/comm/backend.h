@@ -12,7 +12,7 @@ typedef struct pa_backend {
     pa_status (*meet)(pa_comm *comm, const pa_card *mine, pa_card *all,
                       const pa_hooks *hooks, pa_error *error);
     /* See pa_comm_excuse. */
-    void (*excuse)(pa_comm *comm, const pa_card *failed);
+    pa_status (*excuse)(pa_comm *comm, const pa_card *failed, const pa_hooks *hooks);
     /* See pa_comm_stream. */
     pa_status (*stream)(pa_comm *comm, uint32_t op, const pa_flow *send,
                         const pa_flow *recv, const pa_hooks *hooks, pa_error *error);

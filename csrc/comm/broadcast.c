@@ -7,17 +7,19 @@
 #include <string.h>
 
 pa_status
-pa_root_check(pa_comm *comm, uint32_t op, int root, pa_error *error)
+pa_root_check(pa_comm *comm, uint32_t op, int root, const pa_hooks *hooks,
+              pa_error *error)
 {
     if (root >= 0 && root < pa_comm_size(comm)) {
         return PA_OK;
     }
-    pa_comm_excuse(comm, op, "it named a root that is no rank of the group");
-    return pa_error_set(
-        error, PA_EARGUMENT,
-        "%s: from_process=%d is no rank of this group; it must be from 0 "
-        "to %d",
-        pa_op_text(op), root, pa_comm_size(comm) - 1);
+    PA_TRY(pa_comm_excuse(comm, op, "it named a root that is no rank of the group",
+                          hooks));
+    return pa_error_set(error, PA_EARGUMENT,
+                        "%s: from_process is %d with %d processes: name one from 0 to "
+                        "%d",
+                        pa_op_text(op), root, pa_comm_size(comm),
+                        pa_comm_size(comm) - 1);
 }
 
 /* What a broadcast needs beside the leaves; one allocation. */
@@ -34,7 +36,7 @@ scratch_make(scratch *made, pa_comm *comm, uint32_t op, size_t leaves, pa_error 
     made->cards =
         malloc(size * (sizeof(pa_card) + sizeof(pa_flow)) + leaves * sizeof(pa_part));
     if (made->cards == NULL) {
-        pa_comm_excuse(comm, op, "memory is short");
+        (void)pa_comm_excuse(comm, op, "memory is short", NULL);
         return pa_error_set(error, PA_EMEMORY, "%s: no memory for %zu leaves",
                             pa_op_text(op), leaves);
     }
@@ -91,7 +93,7 @@ pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int root, const pa_hooks *h
              pa_error *error)
 {
     scratch work;
-    PA_TRY(pa_root_check(comm, PA_OP_BROADCAST, root, error));
+    PA_TRY(pa_root_check(comm, PA_OP_BROADCAST, root, hooks, error));
     PA_TRY(scratch_make(&work, comm, PA_OP_BROADCAST, leaves->count, error));
     bool sends = pa_comm_rank(comm) == root;
     size_t nbytes = pa_leaves_nbytes(leaves);

@@ -16,8 +16,10 @@ pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int root, const pa_hooks *h
 pa_status
 pa_barrier(pa_comm *comm, const pa_hooks *hooks, pa_error *error);
 
-/* PA_OK if `root` is a rank; else an excuse for the others and PA_EARGUMENT. */
+/* PA_OK if `root` is a rank; else an excuse for the others (see pa_comm_excuse) and
+ * PA_EARGUMENT. */
 pa_status
-pa_root_check(pa_comm *comm, uint32_t op, int root, pa_error *error);
+pa_root_check(pa_comm *comm, uint32_t op, int root, const pa_hooks *hooks,
+              pa_error *error);
 
 #endif

@@ -119,11 +119,11 @@ pa_comm_meet(pa_comm *comm, const pa_card *mine, pa_card *all, const pa_hooks *h
     return comm->backend->meet(comm, mine, all, hooks, error);
 }
 
-void
-pa_comm_excuse(pa_comm *comm, uint32_t op, const char *text)
+pa_status
+pa_comm_excuse(pa_comm *comm, uint32_t op, const char *text, const pa_hooks *hooks)
 {
     if (pa_comm_check(comm, op, NULL) != PA_OK) {
-        return;
+        return PA_OK;
     }
     size_t nbytes = strlen(text);
     pa_card failed = {
@@ -133,7 +133,8 @@ pa_comm_excuse(pa_comm *comm, uint32_t op, const char *text)
         .inlined = text,
         .ninline = nbytes < PA_CARD_INLINE ? (uint32_t)nbytes : PA_CARD_INLINE,
     };
-    comm->backend->excuse(comm, &failed);
+    pa_status status = comm->backend->excuse(comm, &failed, hooks);
+    return status == PA_EINTERRUPTED ? status : PA_OK;
 }
 
 pa_status

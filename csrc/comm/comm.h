@@ -117,10 +117,12 @@ pa_comm_meet(pa_comm *comm, const pa_card *mine, pa_card *all, const pa_hooks *h
              pa_error *error);
 
 /* Shows a failed card with `text` (cut to PA_CARD_INLINE bytes) in the meeting that the
- * others are in or will come to, and waits for nobody: this rank cannot take part in
- * `op`. Errors of the group are left for the next call to report. */
-void
-pa_comm_excuse(pa_comm *comm, uint32_t op, const char *text);
+ * others are in or will come to: this rank cannot take part in `op`. Waits for nobody,
+ * unless it excused itself from the meeting before as well: then for those who have yet
+ * to come to that one. Errors of the group are left for the next call to report, but
+ * for PA_EINTERRUPTED, which a hook asked for. */
+pa_status
+pa_comm_excuse(pa_comm *comm, uint32_t op, const char *text, const pa_hooks *hooks);
 
 /* Collective, right after a meeting in which every rank's `nbytes` became known.
  * Sends `send` and fills `recv[q]` with what rank q sends, `recv[rank]` with a copy of

@@ -27,7 +27,7 @@ get(pa_describe_reader *reader, void *bytes, size_t nbytes)
 }
 
 char *
-pa_describe_write(uint32_t op, int32_t root, const pa_leaves *leaves, size_t *nbytes)
+pa_describe_write(const pa_card *card, const pa_leaves *leaves, size_t *nbytes)
 {
     size_t count = leaves != NULL ? leaves->count : 0;
     size_t length = sizeof(pa_description);
@@ -41,9 +41,9 @@ pa_describe_write(uint32_t op, int32_t root, const pa_leaves *leaves, size_t *nb
     }
     char *at = bytes;
     pa_description head = {
-        .op = op,
-        .root = root,
-        .structure = leaves != NULL ? leaves->structure : 0,
+        .op = card->op,
+        .root = card->root,
+        .structure = leaves != NULL ? leaves->structure : card->fingerprint,
         .leaves = count,
     };
     put(&at, &head, sizeof head);
@@ -125,6 +125,14 @@ pa_describe_format(const char *bytes, size_t nbytes, char *text, size_t capacity
     append(text, capacity, "%s", pa_op_text(head.op));
     if (head.root != PA_NO_ROOT) {
         append(text, capacity, " from rank %d", head.root);
+    }
+    if (head.op == PA_OP_BROADCAST_OBJECT) {
+        int64_t length = (int64_t)head.structure;
+        if (length < 0) {
+            append(text, capacity, " of something that is no list");
+        } else {
+            append(text, capacity, " of a list of %lld", (long long)length);
+        }
     }
     pa_described_leaf leaf;
     uint64_t said = 0;

@@ -33,9 +33,10 @@ typedef struct pa_describe_reader {
 } pa_describe_reader;
 
 /* Writes a description of the call into new memory (free) and its length; NULL when
- * memory is short. `leaves` may be NULL. */
+ * memory is short. Without `leaves` (NULL) the card's fingerprint stands for the
+ * structure. */
 char *
-pa_describe_write(uint32_t op, int32_t root, const pa_leaves *leaves, size_t *nbytes);
+pa_describe_write(const pa_card *card, const pa_leaves *leaves, size_t *nbytes);
 
 /* Reads the fixed part, then leaf after leaf; false at the end or on garbage. */
 bool

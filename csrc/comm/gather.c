@@ -45,7 +45,7 @@ allocate(pa_gather *gather, size_t size, pa_error *error)
     size_t each = sizeof(pa_card) + sizeof(pa_flow) + leaves * sizeof(pa_part);
     gather->cards = malloc(size * each);
     if (gather->cards == NULL) {
-        pa_comm_excuse(gather->comm, PA_OP_GATHER, "memory is short");
+        (void)pa_comm_excuse(gather->comm, PA_OP_GATHER, "memory is short", NULL);
         return pa_error_set(error, PA_EMEMORY, "gather: no memory for %zu leaves",
                             leaves);
     }

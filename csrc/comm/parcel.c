@@ -224,7 +224,7 @@ pa_parcels_exchange(pa_comm *comm, uint32_t op, int root, uint64_t fingerprint,
     if (x.cards == NULL || nparts > UINT32_MAX ||
         !outgoing_make(&out, parts, sends ? nparts : 0)) {
         free(x.cards);
-        pa_comm_excuse(comm, op, "memory is short");
+        (void)pa_comm_excuse(comm, op, "memory is short", NULL);
         return pa_error_set(error, PA_EMEMORY, "%s: no memory for %zu buffers",
                             pa_op_text(op), nparts);
     }

@@ -24,12 +24,14 @@ self_meet(pa_comm *comm, const pa_card *mine, pa_card *all, const pa_hooks *hook
     return PA_OK;
 }
 
-static void
-self_excuse(pa_comm *comm, const pa_card *failed)
+static pa_status
+self_excuse(pa_comm *comm, const pa_card *failed, const pa_hooks *hooks)
 {
     /* There is nobody to tell. */
     (void)comm;
     (void)failed;
+    (void)hooks;
+    return PA_OK;
 }
 
 static pa_status

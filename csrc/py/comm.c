@@ -10,6 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* After so long a wait one line says whom this rank waits for. */
 static const uint64_t long_wait_ns = UINT64_C(60000000000);
@@ -54,6 +55,68 @@ tick_hook(void *context, uint64_t waited_ns, int missing)
     return go_on;
 }
 
+/* -1 with an exception if the handle is closed or belongs to the process before a
+ * fork. */
+static int
+check_usable(pyaccel_call *call)
+{
+    if (call->self->comm == NULL) {
+        PyErr_Format(call->state->DistributedOperationException,
+                     "%s: this process has left the group; make a new PartialState to "
+                     "join one",
+                     pa_op_text(call->op));
+        return -1;
+    }
+    pa_status status = pa_comm_check(call->self->comm, call->op, &call->error);
+    if (status != PA_OK) {
+        (void)pyaccel_error_raise(call->state, status, &call->error);
+        return -1;
+    }
+    return 0;
+}
+
+/* The moment a tick from now, on the clock that mutexes know. */
+static struct timespec
+next_tick(void)
+{
+    struct timespec moment;
+    (void)clock_gettime(CLOCK_REALTIME, &moment);
+    moment.tv_nsec += 25000000;
+    if (moment.tv_nsec >= 1000000000) {
+        moment.tv_nsec -= 1000000000;
+        moment.tv_sec++;
+    }
+    return moment;
+}
+
+/* Waits until the other threads' operations are over, and takes the lock. Ctrl-C and
+ * the deadline end the wait: -1 with an exception. */
+static int
+wait_for_turn(pyaccel_call *call)
+{
+    CommObject *self = call->self;
+    uint64_t deadline = pa_clock_deadline(pa_comm_timeout(self->comm));
+    for (;;) {
+        struct timespec moment = next_tick();
+        PyThreadState *thread = PyEval_SaveThread();
+        int taken = pthread_mutex_timedlock(&self->lock, &moment);
+        PyEval_RestoreThread(thread);
+        if (taken == 0) {
+            return 0;
+        }
+        if (PyErr_CheckSignals() < 0) {
+            return -1;
+        }
+        if (pa_clock_now() >= deadline) {
+            PyErr_Format(call->state->DistributedTimeoutError,
+                         "%s: another thread of this process was in an operation until "
+                         "the deadline",
+                         pa_op_text(call->op));
+            return -1;
+        }
+    }
+}
+
 int
 pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op)
 {
@@ -63,6 +126,10 @@ pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op)
         .op = op,
     };
     call->hooks = (pa_hooks){call, release_hook, tick_hook};
+    /* Before the lock: in a forked child another thread may hold it for ever. */
+    if (check_usable(call) < 0) {
+        return -1;
+    }
     if (pthread_mutex_trylock(&self->lock) != 0) {
         if (self->held && pthread_equal(self->holder, pthread_self())) {
             PyErr_Format(PyExc_RuntimeError,
@@ -71,23 +138,14 @@ pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op)
                          pa_op_text(op));
             return -1;
         }
-        PyThreadState *thread = PyEval_SaveThread();
-        (void)pthread_mutex_lock(&self->lock);
-        PyEval_RestoreThread(thread);
+        if (wait_for_turn(call) < 0) {
+            return -1;
+        }
     }
     self->holder = pthread_self();
     self->held = 1;
-    if (self->comm == NULL) {
-        PyErr_Format(call->state->DistributedOperationException,
-                     "%s: this process has left the group; make a new PartialState to "
-                     "join one",
-                     pa_op_text(op));
-        pyaccel_call_end(call);
-        return -1;
-    }
-    pa_status status = pa_comm_check(self->comm, op, &call->error);
-    if (status != PA_OK) {
-        (void)pyaccel_error_raise(call->state, status, &call->error);
+    /* Once more: it may have been closed while this thread waited for its turn. */
+    if (check_usable(call) < 0) {
         pyaccel_call_end(call);
         return -1;
     }
@@ -126,6 +184,8 @@ comm_new(pyaccel_state *state, pa_comm *comm)
     }
     self->comm = comm;
     self->held = 0;
+    self->borrowers = 0;
+    self->orphan = NULL;
     self->rank = pa_comm_rank(comm);
     self->size = pa_comm_size(comm);
     self->backend = pa_comm_backend(comm);
@@ -248,6 +308,23 @@ comm_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
+/* Breaks the group without the lock, which whoever is to be woken holds. A transport in
+ * Python may let others run meanwhile, and they may close the Comm. */
+static void
+abort_borrowed(CommObject *self, const char *text)
+{
+    if (self->comm == NULL) {
+        return;
+    }
+    self->borrowers++;
+    pa_comm_abort(self->comm, text);
+    self->borrowers--;
+    if (self->borrowers == 0 && self->orphan != NULL) {
+        pa_comm_destroy(self->orphan);
+        self->orphan = NULL;
+    }
+}
+
 static PyObject *
 comm_close(PyObject *object, PyObject *unused)
 {
@@ -259,28 +336,38 @@ comm_close(PyObject *object, PyObject *unused)
                         "operation");
         return NULL;
     }
-    PyThreadState *thread = PyEval_SaveThread();
-    (void)pthread_mutex_lock(&self->lock);
+    if (pthread_mutex_trylock(&self->lock) != 0) {
+        /* Another thread waits in an operation that will now never be complete. */
+        char text[96];
+        PyOS_snprintf(text, sizeof text,
+                      "rank %d left the group while another of its threads was in an "
+                      "operation",
+                      self->rank);
+        abort_borrowed(self, text);
+        PyThreadState *thread = PyEval_SaveThread();
+        (void)pthread_mutex_lock(&self->lock);
+        PyEval_RestoreThread(thread);
+    }
     pa_comm *comm = self->comm;
     self->comm = NULL;
     (void)pthread_mutex_unlock(&self->lock);
-    pa_comm_destroy(comm);
-    PyEval_RestoreThread(thread);
+    if (self->borrowers > 0) {
+        self->orphan = comm;
+    } else {
+        pa_comm_destroy(comm);
+    }
     Py_RETURN_NONE;
 }
 
 static PyObject *
 comm_abort(PyObject *object, PyObject *text)
 {
-    /* Without the lock: whoever waits in an operation is to be woken by this. */
     CommObject *self = (CommObject *)object;
     PyObject *bytes = PyUnicode_AsUTF8String(text);
     if (bytes == NULL) {
         return NULL;
     }
-    if (self->comm != NULL) {
-        pa_comm_abort(self->comm, PyBytes_AsString(bytes));
-    }
+    abort_borrowed(self, PyBytes_AsString(bytes));
     Py_DECREF(bytes);
     Py_RETURN_NONE;
 }

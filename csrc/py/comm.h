@@ -13,7 +13,9 @@ typedef struct CommObject {
     pthread_mutex_t lock;        /* one operation at a time */
     pthread_t holder;            /* who has the lock, while `held` */
     int held;
-    int rank; /* facts outlive the communicator */
+    int borrowers;   /* calls that use `comm` without the lock */
+    pa_comm *orphan; /* closed while it was borrowed; the last borrower destroys it */
+    int rank;        /* facts outlive the communicator */
     int size;
     const char *backend;
 } CommObject;

@@ -6,7 +6,6 @@
  * error instead of waiting for it. */
 #include "py/comm.h"
 
-#include "base/hash.h"
 #include "comm/broadcast.h"
 #include "comm/gather.h"
 #include "comm/parcel.h"
@@ -34,13 +33,22 @@ excuse_with_exception(pyaccel_call *call)
                          : NULL;
     PyObject *bytes = text != NULL ? PyUnicode_AsUTF8String(text) : NULL;
     const char *said = bytes != NULL ? PyBytes_AsString(bytes) : NULL;
-    pa_comm_excuse(call->self->comm, call->op, said != NULL ? said : "an exception");
+    /* Nothing that went wrong with the text may replace the exception itself. */
+    PyErr_Clear();
+    pa_status status = pa_comm_excuse(
+        call->self->comm, call->op, said != NULL ? said : "an exception", &call->hooks);
+    pyaccel_call_resume(call);
     Py_XDECREF(name);
     Py_XDECREF(text);
     Py_XDECREF(bytes);
-    /* Nothing that went wrong with the text may replace the exception itself. */
-    PyErr_Clear();
-    PyErr_Restore(type, value, trace);
+    if (status == PA_EINTERRUPTED && PyErr_Occurred()) {
+        /* Ctrl-C while it waited to be heard. */
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+    } else {
+        PyErr_Restore(type, value, trace);
+    }
 }
 
 /* An int argument with a default; -1 with an exception. */
@@ -360,12 +368,13 @@ pyaccel_comm_broadcast_object(PyObject *object, PyObject *const *arguments,
     if (failed < 0) {
         excuse_with_exception(&call);
     } else {
-        pa_status status = pa_root_check(call.self->comm, call.op, root, &call.error);
+        pa_status status =
+            pa_root_check(call.self->comm, call.op, root, &call.hooks, &call.error);
         failed = pyaccel_call_check(&call, status);
     }
     if (failed == 0) {
         sends = root == call.self->rank;
-        uint64_t fingerprint = pa_hash_mix(PA_HASH_SEED, (uint64_t)length);
+        uint64_t fingerprint = (uint64_t)(int64_t)length;
         failed =
             run_parcels(&call, sends ? values[0] : NULL, root, fingerprint, &parcels);
     }

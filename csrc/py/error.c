@@ -1,6 +1,19 @@
 /* From the core's status to a Python exception: see the header. */
 #include "py/error.h"
 
+#include <string.h>
+
+/* As PyErr_SetString, for texts that may have been cut inside a character. */
+static void
+set_text(PyObject *type, const char *text)
+{
+    PyObject *message = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+    if (message != NULL) {
+        PyErr_SetObject(type, message);
+        Py_DECREF(message);
+    }
+}
+
 PyObject *
 pyaccel_error_raise(pyaccel_state *state, pa_status status, const pa_error *error)
 {
@@ -8,13 +21,16 @@ pyaccel_error_raise(pyaccel_state *state, pa_status status, const pa_error *erro
         error->message[0] != '\0' ? error->message : pa_status_text(status);
     switch (status) {
     case PA_EARGUMENT:
-        PyErr_SetString(PyExc_ValueError, text);
+        set_text(PyExc_ValueError, text);
         break;
     case PA_EMEMORY:
-        PyErr_SetString(PyExc_MemoryError, text);
+        set_text(PyExc_MemoryError, text);
         break;
     case PA_ESYSTEM: {
-        PyObject *arguments = Py_BuildValue("(is)", error->sys_errno, text);
+        PyObject *message =
+            PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+        PyObject *arguments =
+            message != NULL ? Py_BuildValue("(iN)", error->sys_errno, message) : NULL;
         if (arguments != NULL) {
             PyErr_SetObject(PyExc_OSError, arguments);
             Py_DECREF(arguments);
@@ -22,10 +38,10 @@ pyaccel_error_raise(pyaccel_state *state, pa_status status, const pa_error *erro
         break;
     }
     case PA_ETIMEOUT:
-        PyErr_SetString(state->DistributedTimeoutError, text);
+        set_text(state->DistributedTimeoutError, text);
         break;
     case PA_EPEER:
-        PyErr_SetString(state->DistributedPeerError, text);
+        set_text(state->DistributedPeerError, text);
         break;
     case PA_EINTERRUPTED:
         if (!PyErr_Occurred()) {
@@ -33,14 +49,14 @@ pyaccel_error_raise(pyaccel_state *state, pa_status status, const pa_error *erro
         }
         break;
     case PA_EFORKED:
-        PyErr_SetString(PyExc_RuntimeError, text);
+        set_text(PyExc_RuntimeError, text);
         break;
     case PA_OK:
     case PA_EMISMATCH:
     case PA_EREMOTE:
     case PA_EBROKEN:
     case PA_ECLOSED:
-        PyErr_SetString(state->DistributedOperationException, text);
+        set_text(state->DistributedOperationException, text);
         break;
     }
     return NULL;

@@ -32,6 +32,21 @@ typedef struct relay_comm {
     char broken_text[1024];
 } relay_comm;
 
+/* Breaks the group for the others as well; where the transport has done so already,
+ * its own text is the one that counts. No exception is set before or after. */
+static void
+tell_others(const relay_comm *relay)
+{
+    PyErr_Clear();
+    PyObject *text = PyUnicode_FromFormat("rank %d failed: %s", relay->base.rank,
+                                          relay->broken_text);
+    PyObject *done =
+        text != NULL ? PyObject_CallMethod(relay->transport, "abort", "O", text) : NULL;
+    PyErr_Clear(); /* the group is broken here in any case */
+    Py_XDECREF(text);
+    Py_XDECREF(done);
+}
+
 /* Keeps the exception that is set as the reason why the group is broken. */
 static pa_status
 break_with_exception(relay_comm *relay, pa_error *error)
@@ -48,6 +63,7 @@ break_with_exception(relay_comm *relay, pa_error *error)
         relay->broken = true;
         (void)snprintf(relay->broken_text, sizeof relay->broken_text, "%s",
                        said != NULL && *said != '\0' ? said : "an operation failed");
+        tell_others(relay);
     }
     Py_XDECREF(text);
     Py_XDECREF(bytes);
@@ -154,26 +170,27 @@ relay_meet(pa_comm *comm, const pa_card *mine, pa_card *all, const pa_hooks *hoo
     return status;
 }
 
-static void
-relay_excuse(pa_comm *comm, const pa_card *failed)
+static pa_status
+relay_excuse(pa_comm *comm, const pa_card *failed, const pa_hooks *hooks)
 {
+    (void)hooks;
     relay_comm *relay = (relay_comm *)comm;
+    pa_status status = PA_OK;
     PyGILState_STATE lock = PyGILState_Ensure();
     if (!relay->broken) {
-        /* The exception that made this rank excuse itself must survive the call. */
-        PyObject *type = NULL;
-        PyObject *value = NULL;
-        PyObject *trace = NULL;
-        PyErr_Fetch(&type, &value, &trace);
         PyObject *nothing = call_meet(relay, failed, false);
         if (nothing == NULL) {
-            (void)break_with_exception(relay, NULL);
-            PyErr_Clear();
+            bool interrupted = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+            status = break_with_exception(relay, NULL);
+            if (!interrupted) {
+                PyErr_Clear(); /* the next call says that the group is broken */
+                status = PA_EBROKEN;
+            }
         }
         Py_XDECREF(nothing);
-        PyErr_Restore(type, value, trace);
     }
     PyGILState_Release(lock);
+    return status;
 }
 
 /* ---- Streaming ---- */

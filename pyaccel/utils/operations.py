@@ -64,8 +64,8 @@ def broadcast(tensor, from_process: int = 0):
     dtypes everywhere.
     """
     comm = _comm()
-    _check_root(comm, from_process)
     if comm is None:
+        _check_root(from_process)
         return _checked(tensor, "_gpu_broadcast_one")
     if PartialState._shared_state["debug"]:
         _verify(comm, tensor, "broadcast")
@@ -78,15 +78,23 @@ def broadcast_object_list(object_list, from_process: int = 0):
     The lists must be of one length. Objects are pickled.
     """
     comm = _comm()
-    _check_root(comm, from_process)
-    own = len(object_list) if isinstance(object_list, list) else type(object_list)
+    is_list = isinstance(object_list, list)
     if comm is None:
-        _check_lists([own])
-        return object_list
-    received = comm.broadcast_object(object_list, from_process)
-    # Told to everybody, so that a mistake of one is an error of all.
-    _check_lists(comm.gather_object(own))
-    if comm.rank != from_process:
+        _check_root(from_process)
+    else:
+        # Compared before anything travels, so that a mistake of one is an error of all.
+        length = len(object_list) if is_list else -1
+        try:
+            received = comm.broadcast_object(object_list, from_process, length)
+        except DistributedOperationException:
+            if is_list:
+                raise
+    if not is_list:
+        raise TypeError(
+            f"broadcast_object_list: a {type(object_list).__name__} cannot be written "
+            "into: pass a list"
+        )
+    if comm is not None and comm.rank != from_process:
         object_list[:] = received
     return object_list
 
@@ -98,29 +106,12 @@ def _comm() -> "_C.Comm | None":
     return _group.comm
 
 
-def _check_root(comm: "_C.Comm | None", from_process: int) -> None:
-    size = 1 if comm is None else comm.size
-    if not 0 <= from_process < size:
+def _check_root(from_process: int) -> None:
+    """Refuses any root but this process, alone; the core checks it among others."""
+    if from_process != 0:
         raise ValueError(
-            f"from_process is {from_process} with {size} processes: name one from 0 to "
-            f"{size - 1}"
+            f"from_process is {from_process} with 1 processes: name one from 0 to 0"
         )
-
-
-def _check_lists(owns: list[int | type]) -> None:
-    """Refuses what is no list, and lists that are not of rank 0's length."""
-    for rank, own in enumerate(owns):
-        if isinstance(own, type):
-            raise TypeError(
-                f"broadcast_object_list: rank {rank} passed a {own.__name__}, which "
-                "cannot be written into: pass a list"
-            )
-    for rank, own in enumerate(owns):
-        if own != owns[0]:
-            raise ValueError(
-                f"broadcast_object_list: rank 0 passed a list of {owns[0]} and rank "
-                f"{rank} one of {own}: pass lists of one length"
-            )
 
 
 def _apply(function: Callable[[Any], Any], tree, operation: str):
@@ -164,19 +155,31 @@ def _verify(comm: "_C.Comm", tree, operation: str) -> None:
         devices.append(leaf.device.type if isinstance(leaf, torch.Tensor) else "cpu")
         return list(leaf.shape)
 
-    shapes = _apply(shape, tree, operation)
+    shapes, refused = None, None
+    try:
+        shapes = _apply(shape, tree, operation)
+    except TypeError as error:
+        refused = error
     wrong = next((device for device in devices if device != expected), None)
-    reports = _group.exchange(comm, (wrong, shapes))
-    for wrong, _ in reports:
+    said = None if refused is None else str(refused)
+    reports = _group.exchange(comm, (wrong, shapes, said))
+    if refused is not None:
+        raise refused
+    for rank, (_, _, said) in enumerate(reports):
+        if said is not None:
+            raise DistributedOperationException(
+                f"{operation}: rank {rank} could not take part in {operation}: {said}"
+            )
+    for wrong, _, _ in reports:
         if wrong is not None:
             raise DistributedOperationException(
                 f"One or more of the tensors passed to {name} were not on the {wrong} "
                 f"while the `Accelerator` is configured for {expected}. Please move it "
                 f"to the {expected} before calling {name}."
             )
-    if any(shapes != reports[0][1] for _, shapes in reports):
+    if any(shapes != reports[0][1] for _, shapes, _ in reports):
         lines = "\n  - ".join(
-            f"Process {rank}: {shapes}" for rank, (_, shapes) in enumerate(reports)
+            f"Process {rank}: {shapes}" for rank, (_, shapes, _) in enumerate(reports)
         )
         raise DistributedOperationException(
             "Cannot apply desired operation due to shape mismatches. All shapes across "

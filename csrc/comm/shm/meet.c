@@ -109,12 +109,12 @@ pa_shm_meet(pa_comm *comm, const pa_card *mine, pa_card *all, const pa_hooks *ho
     return PA_OK;
 }
 
-void
-pa_shm_excuse(pa_comm *comm, const pa_card *failed)
+pa_status
+pa_shm_excuse(pa_comm *comm, const pa_card *failed, const pa_hooks *hooks)
 {
     pa_shm *shm = (pa_shm *)comm;
-    if (settle(shm, failed->op, NULL, NULL) == PA_OK) {
-        show(shm, failed);
-        shm->owes = true;
-    }
+    PA_TRY(settle(shm, failed->op, hooks, NULL));
+    show(shm, failed);
+    shm->owes = true;
+    return PA_OK;
 }

@@ -81,8 +81,8 @@ pa_shm_whole(pa_shm *shm, uint32_t op, pa_error *error);
 pa_status
 pa_shm_meet(pa_comm *comm, const pa_card *mine, pa_card *all, const pa_hooks *hooks,
             pa_error *error);
-void
-pa_shm_excuse(pa_comm *comm, const pa_card *failed);
+pa_status
+pa_shm_excuse(pa_comm *comm, const pa_card *failed, const pa_hooks *hooks);
 pa_status
 pa_shm_stream(pa_comm *comm, uint32_t op, const pa_flow *send, const pa_flow *recv,
               const pa_hooks *hooks, pa_error *error);

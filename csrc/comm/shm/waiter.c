@@ -119,7 +119,8 @@ pa_shm_whole(pa_shm *shm, uint32_t op, pa_error *error)
     char text[PA_SHM_TEXT];
     (void)snprintf(text, sizeof text, "%s", header->broken_text);
     if (!shm->told) {
-        shm->told = true;
+        /* Somebody who asked without an error buffer has heard nothing. */
+        shm->told = error != NULL;
         return pa_error_set(error, (pa_status)header->broken_status, "%s", text);
     }
     return pa_error_set(error, PA_EBROKEN,
