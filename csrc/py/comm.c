@@ -336,7 +336,10 @@ comm_close(PyObject *object, PyObject *unused)
                         "operation");
         return NULL;
     }
-    if (pthread_mutex_trylock(&self->lock) != 0) {
+    /* In a forked child the lock may be held for ever, and nobody else uses it. */
+    bool forked =
+        self->comm != NULL && pa_comm_check(self->comm, PA_OP_NONE, NULL) == PA_EFORKED;
+    if (!forked && pthread_mutex_trylock(&self->lock) != 0) {
         /* Another thread waits in an operation that will now never be complete. */
         char text[96];
         PyOS_snprintf(text, sizeof text,
@@ -350,7 +353,9 @@ comm_close(PyObject *object, PyObject *unused)
     }
     pa_comm *comm = self->comm;
     self->comm = NULL;
-    (void)pthread_mutex_unlock(&self->lock);
+    if (!forked) {
+        (void)pthread_mutex_unlock(&self->lock);
+    }
     if (self->borrowers > 0) {
         self->orphan = comm;
     } else {

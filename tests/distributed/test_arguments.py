@@ -24,37 +24,87 @@ def refused(function, kind):
 
 def one_tuple():
     PartialState()
-    own = ("x",) if here.rank == 1 else ["x"]
-    return refused(lambda: broadcast_object_list(own), TypeError)
+    wrong = here.rank == 1
+    own = ("x",) if wrong else ["x"]
+    kind = TypeError if wrong else DistributedOperationException
+    return refused(lambda: broadcast_object_list(own), kind)
 
 
 def test_a_tuple_cannot_be_written_into(ranks):
-    for text in ranks.run(one_tuple, size=3):
-        assert "rank 1 passed a tuple" in text
+    first, wrong, third = ranks.run(one_tuple, size=3)
+    assert "a tuple cannot be written into" in wrong
+    assert first == third
+    assert "rank 1: broadcast_object_list from rank 0 of something that is no" in first
 
 
 def lengths():
     PartialState()
     own = ["x"] * (3 if here.rank == 2 else 2)
-    text = refused(lambda: broadcast_object_list(own), ValueError)
+    text = refused(lambda: broadcast_object_list(own), DistributedOperationException)
     assert own == ["x"] * len(own)
     return text
 
 
 def test_lists_of_other_lengths(ranks):
     for text in ranks.run(lengths, size=3):
-        assert "rank 0 passed a list of 2 and rank 2 one of 3" in text
+        assert "rank 0: broadcast_object_list from rank 0 of a list of 2" in text
+        assert "rank 2: broadcast_object_list from rank 0 of a list of 3" in text
 
 
-def absent_root(operation):
+def absent_root(operation, wrong):
+    """The ranks of `wrong` name a root that is not there."""
     PartialState()
-    return refused(lambda: operation([torch.ones(1)], from_process=2), ValueError)
+    mistaken = here.rank in wrong
+    return refused(
+        lambda: operation([torch.ones(1)], from_process=2 if mistaken else 0),
+        ValueError if mistaken else DistributedOperationException,
+    )
 
 
 @pytest.mark.parametrize("operation", [broadcast, broadcast_object_list])
-def test_a_root_that_is_not_there(ranks, operation):
-    for text in ranks.run(absent_root, operation, size=2):
-        assert "from_process is 2 with 2 processes" in text
+@pytest.mark.parametrize("wrong", [[0, 1], [1]])
+def test_a_root_that_is_not_there(ranks, operation, wrong):
+    """The others are told at once: they do not wait for who made the mistake."""
+    texts = ranks.run(absent_root, operation, wrong, size=2)
+    for rank, text in enumerate(texts):
+        if rank in wrong:
+            assert "from_process is 2 with 2 processes" in text
+        else:
+            assert "rank 1 could not take part" in text
+
+
+def long_text():
+    """An error whose text is cut inside a character is the documented error still."""
+    PartialState()
+
+    class Unpicklable:
+        def __reduce__(self):
+            raise RuntimeError("x" + "é" * 200)
+
+    mistaken = here.rank == 1
+    return refused(
+        lambda: gather_object([Unpicklable()] if mistaken else [1]),
+        RuntimeError if mistaken else DistributedOperationException,
+    )
+
+
+def test_texts_beyond_ascii(ranks):
+    text, _ = ranks.run(long_text, size=2)
+    assert "RuntimeError: xéé" in text
+
+
+def debug_leaf():
+    PartialState()
+    mistaken = here.rank == 1
+    return refused(
+        lambda: gather("x" if mistaken else torch.ones(1)),
+        TypeError if mistaken else DistributedOperationException,
+    )
+
+
+def test_debug_mode_tells_of_a_wrong_leaf(ranks):
+    text, _ = ranks.run(debug_leaf, size=2, env={"ACCELERATE_DEBUG_MODE": "1"})
+    assert "rank 1 could not take part in gather" in text
 
 
 def debug_device():

@@ -223,3 +223,62 @@ def alone():
 
 def test_the_world_of_one(ranks):
     ranks.run(alone, size=1)
+
+
+def wait_in_a_thread(started):
+    """A thread that is in a barrier to which rank 1 has not come; its errors."""
+    errors = []
+
+    def wait():
+        started.set()
+        try:
+            _group.comm.barrier()
+        except DistributedOperationException as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    started.wait(30.0)
+    return thread, errors
+
+
+def close_under_a_thread():
+    PartialState()
+    if here.rank == 1:
+        here.wait("closed")
+        with pytest.raises(DistributedOperationException):
+            _group.comm.barrier()
+        return None
+    thread, errors = wait_in_a_thread(threading.Event())
+    here.wait_state(0, "RS")
+    _group.comm.close()
+    thread.join(30.0)
+    assert not thread.is_alive()
+    here.post("closed")
+    return errors
+
+
+def test_close_ends_what_waits(ranks):
+    errors, _ = ranks.run(close_under_a_thread, size=2, own_group=True)
+    assert len(errors) == 1
+    assert "left the group" in errors[0]
+
+
+def fork_under_a_thread():
+    PartialState()
+    if here.rank == 1:
+        here.wait("forked")
+        _group.comm.barrier()
+        return None
+    thread, errors = wait_in_a_thread(threading.Event())
+    text = in_forked_child(_group.comm.barrier)
+    assert in_forked_child(_group.comm.close) == ""
+    here.post("forked")
+    thread.join(30.0)
+    assert not errors
+    return text
+
+
+def test_a_child_forked_in_an_operation_is_told(ranks):
+    text, _ = ranks.run(fork_under_a_thread, size=2, own_group=True)
+    assert "forked" in text

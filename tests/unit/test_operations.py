@@ -60,7 +60,7 @@ def test_objects():
 def test_lists_of_objects():
     items = ["a", 1]
     assert broadcast_object_list(items) is items
-    with pytest.raises(TypeError, match="rank 0 passed a tuple"):
+    with pytest.raises(TypeError, match="a tuple cannot be written into"):
         broadcast_object_list(("a",))
 
 
