@@ -60,7 +60,8 @@ difference_text(difference found, uint32_t op)
     case OTHER_STRUCTURE:
         return op == PA_OP_BROADCAST_OBJECT
                    ? "The ranks did not all pass a list of one length"
-                   : "The ranks passed different nested structures";
+                   : "The ranks passed different nested structures: other containers, "
+                     "keys or numbers of tensors";
     case OTHER_DTYPE:
         return "The ranks passed different dtypes";
     case OTHER_SHAPE:
