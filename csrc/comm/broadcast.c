@@ -7,7 +7,7 @@
 #include <string.h>
 
 pa_status
-pa_root_check(pa_comm *comm, uint32_t op, int root, const pa_hooks *hooks,
+pa_root_check(pa_comm *comm, uint32_t op, int64_t root, const pa_hooks *hooks,
               pa_error *error)
 {
     if (root >= 0 && root < pa_comm_size(comm)) {
@@ -15,11 +15,11 @@ pa_root_check(pa_comm *comm, uint32_t op, int root, const pa_hooks *hooks,
     }
     PA_TRY(pa_comm_excuse(comm, op, "it named a root that is no rank of the group",
                           hooks));
-    return pa_error_set(error, PA_EARGUMENT,
-                        "%s: from_process is %d with %d processes: name one from 0 to "
-                        "%d",
-                        pa_op_text(op), root, pa_comm_size(comm),
-                        pa_comm_size(comm) - 1);
+    return pa_error_set(
+        error, PA_EARGUMENT,
+        "%s: from_process is %lld with %d processes: name one from 0 to "
+        "%d",
+        pa_op_text(op), (long long)root, pa_comm_size(comm), pa_comm_size(comm) - 1);
 }
 
 /* What a broadcast needs beside the leaves; one allocation. */
@@ -89,8 +89,8 @@ stream_from(pa_comm *comm, const pa_leaves *leaves, size_t nbytes, int root,
 }
 
 pa_status
-pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int root, const pa_hooks *hooks,
-             pa_error *error)
+pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int64_t root,
+             const pa_hooks *hooks, pa_error *error)
 {
     scratch work;
     PA_TRY(pa_root_check(comm, PA_OP_BROADCAST, root, hooks, error));
@@ -104,7 +104,7 @@ pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int root, const pa_hooks *h
     }
     pa_card mine = {
         .op = PA_OP_BROADCAST,
-        .root = root,
+        .root = (int32_t)root,
         .fingerprint = pa_leaves_fingerprint(leaves),
         .nbytes = nbytes,
         .inlined = packed,
@@ -116,7 +116,7 @@ pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int root, const pa_hooks *h
         status = pa_agree(comm, work.cards, leaves, false, &agreement, hooks, error);
     }
     if (status == PA_OK && !inlined) {
-        status = stream_from(comm, leaves, nbytes, root, &work, hooks, error);
+        status = stream_from(comm, leaves, nbytes, (int)root, &work, hooks, error);
     } else if (status == PA_OK && !sends) {
         unpack(leaves, work.cards[root].inlined);
     }

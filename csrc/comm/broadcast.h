@@ -9,8 +9,8 @@
  * shapes must be equal on all ranks. One exchange for the whole structure.
  * PA_EARGUMENT: no such root, and the other ranks are told. Else as pa_agree. */
 pa_status
-pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int root, const pa_hooks *hooks,
-             pa_error *error);
+pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int64_t root,
+             const pa_hooks *hooks, pa_error *error);
 
 /* Collective. Returns when every rank has come. Errors as pa_agree. */
 pa_status
@@ -19,7 +19,7 @@ pa_barrier(pa_comm *comm, const pa_hooks *hooks, pa_error *error);
 /* PA_OK if `root` is a rank; else an excuse for the others (see pa_comm_excuse) and
  * PA_EARGUMENT. */
 pa_status
-pa_root_check(pa_comm *comm, uint32_t op, int root, const pa_hooks *hooks,
+pa_root_check(pa_comm *comm, uint32_t op, int64_t root, const pa_hooks *hooks,
               pa_error *error);
 
 #endif

@@ -53,22 +53,24 @@ excuse_with_exception(pyaccel_call *call)
 
 /* An int argument with a default; -1 with an exception. */
 static int
-read_int(PyObject *object, const char *name, int missing, int *value)
+read_int(PyObject *object, const char *name, int64_t missing, int64_t *value)
 {
+    *value = missing;
     if (object == NULL) {
-        *value = missing;
         return 0;
     }
-    long number = PyLong_AsLong(object);
-    if (number == -1 && PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
-            PyErr_Format(PyExc_TypeError, "%s must be an int, not %R", name,
-                         (PyObject *)Py_TYPE(object));
-        }
-        return -1;
+    *value = PyLong_AsLongLong(object);
+    if (*value != -1 || !PyErr_Occurred()) {
+        return 0;
     }
-    *value = number < INT32_MIN || number > INT32_MAX ? INT32_MIN : (int)number;
-    return 0;
+    if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Format(PyExc_TypeError, "%s must be an int, not %R", name,
+                     (PyObject *)Py_TYPE(object));
+    } else if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
+        PyErr_Format(PyExc_ValueError, "%s is %R: name a process of the group", name,
+                     object);
+    }
+    return -1;
 }
 
 PyObject *
@@ -273,7 +275,7 @@ pyaccel_comm_broadcast(PyObject *object, PyObject *const *arguments, Py_ssize_t 
 {
     static const char *const parameters[] = {"tree", "root"};
     PyObject *values[2];
-    int root = 0;
+    int64_t root = 0;
     pyaccel_call call;
     if (pyaccel_arguments_parse("broadcast", parameters, 2, 1, arguments, count, names,
                                 values) < 0 ||
@@ -353,8 +355,8 @@ pyaccel_comm_broadcast_object(PyObject *object, PyObject *const *arguments,
 {
     static const char *const parameters[] = {"value", "root", "length"};
     PyObject *values[3];
-    int root = 0;
-    int length = 0;
+    int64_t root = 0;
+    int64_t length = 0;
     pyaccel_call call;
     if (pyaccel_arguments_parse("broadcast_object", parameters, 3, 1, arguments, count,
                                 names, values) < 0 ||
@@ -374,9 +376,9 @@ pyaccel_comm_broadcast_object(PyObject *object, PyObject *const *arguments,
     }
     if (failed == 0) {
         sends = root == call.self->rank;
-        uint64_t fingerprint = (uint64_t)(int64_t)length;
-        failed =
-            run_parcels(&call, sends ? values[0] : NULL, root, fingerprint, &parcels);
+        uint64_t fingerprint = (uint64_t)length;
+        failed = run_parcels(&call, sends ? values[0] : NULL, (int)root, fingerprint,
+                             &parcels);
     }
     pyaccel_call_end(&call);
     PyObject *result = NULL;
