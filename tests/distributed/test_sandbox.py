@@ -7,6 +7,7 @@ import pytest
 from tests.harness import hosts as network
 
 SCRIPT = """
+    import os
     import numpy as np, torch
     from pyaccel import PartialState, _group
     from pyaccel.utils import broadcast, gather, gather_object
@@ -16,15 +17,16 @@ SCRIPT = """
     items = gather_object([("rank", rank, np.full(3000, rank))])
     told = broadcast(torch.full((1000,), rank), 1)
     state.wait_for_everyone()
-    print(
+    said = [
         _group.comm.backend,
         rows["x"].shape[0],
         rows["y"][0].tolist()[-1],
         [item[2].sum().item() for item in items],
         told.sum().item(),
         state.local_process_index,
-        flush=True,
-    )
+    ]
+    # In one piece: ranks that share a pipe would mix the pieces of a print.
+    os.write(1, (" ".join(map(str, said)) + "\\n").encode())
 """
 RESULT = "3 2 [0, 3000] 1000"
 
