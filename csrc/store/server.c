@@ -109,10 +109,13 @@ settle(pa_server *server, connection *one)
         end_connection(server, one);
         return false;
     }
+    bool paused = one->session.paused;
     bool unsent = pa_buffer_size(&one->session.out) > 0;
+    /* A paused one goes on when it can send, also where all has just been sent: with
+     * nothing to wait for, its next request would never be read. */
     watch(server, one,
-          (one->session.paused ? 0u : (uint32_t)EPOLLIN) |
-              (unsent ? (uint32_t)EPOLLOUT : 0u));
+          (paused ? 0u : (uint32_t)EPOLLIN) |
+              (unsent || paused ? (uint32_t)EPOLLOUT : 0u));
     return true;
 }
 
