@@ -1,29 +1,10 @@
-"""Everyday helpers under accelerate's names, each imported at its first use."""
+"""Everyday helpers under accelerate's names, each imported at its first use.
 
+`__init__.pyi` says the same names to type checkers.
+"""
+
+import sys
 from importlib import import_module
-
-# As typing's, of which the import would cost more than the rest of this file.
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from .dataclasses import (
-        DistributedType,
-        InitProcessGroupKwargs,
-        KwargsHandler,
-        PrecisionType,
-    )
-    from .environment import (
-        clear_environment,
-        get_int_from_env,
-        parse_choice_from_env,
-        parse_flag_from_env,
-        str_to_bool,
-    )
-    from .operations import (
-        broadcast,
-        broadcast_object_list,
-        gather,
-        gather_object,
-    )
 
 # Public name -> the module that defines it.
 _NAMES = {
@@ -40,23 +21,10 @@ _NAMES = {
     "parse_choice_from_env": "pyaccel.utils.environment",
     "parse_flag_from_env": "pyaccel.utils.environment",
     "str_to_bool": "pyaccel.utils.environment",
+    "tqdm": "pyaccel.utils.tqdm",
 }
 
-__all__ = [
-    "DistributedType",
-    "InitProcessGroupKwargs",
-    "KwargsHandler",
-    "PrecisionType",
-    "broadcast",
-    "broadcast_object_list",
-    "clear_environment",
-    "gather",
-    "gather_object",
-    "get_int_from_env",
-    "parse_choice_from_env",
-    "parse_flag_from_env",
-    "str_to_bool",
-]
+__all__ = list(_NAMES)
 
 
 def __getattr__(name):
@@ -70,3 +38,15 @@ def __getattr__(name):
 
 def __dir__():
     return sorted(set(globals()) | set(_NAMES))
+
+
+class _Package(type(sys)):
+    """A package in which a name of the table never means a submodule."""
+
+    def __setattr__(self, name, value):
+        # Importing the submodule `tqdm` would else hide the function of that name.
+        if name not in _NAMES or not isinstance(value, type(sys)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

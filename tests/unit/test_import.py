@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
@@ -38,17 +39,34 @@ def test_every_name_resolves(module):
         module.nonsense  # noqa: B018
 
 
-@pytest.mark.parametrize("module", [pyaccel, pyaccel.utils])
-def test_type_checkers_see_the_same_names(module):
-    """Names are listed a second time in imports that only type checkers read."""
-    tree = ast.parse(Path(module.__file__).read_text())
-    listed = {
-        alias.name: "." + node.module
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If)
+def listed(path):
+    """Public name -> relative module, for the imports that only type checkers read."""
+    tree = ast.parse(path.read_text())
+    blocks = [tree] if path.suffix == ".pyi" else ast.walk(tree)
+    return {
+        alias.name: "." * node.level + node.module
+        for block in blocks
+        if isinstance(block, (ast.If, ast.Module))
         for node in block.body
-        if isinstance(node, ast.ImportFrom) and node.level == 1
+        if isinstance(node, ast.ImportFrom) and node.level
         for alias in node.names
     }
-    table = {name: full[len(module.__name__) :] for name, full in module._NAMES.items()}
-    assert listed == table
+
+
+@pytest.mark.parametrize("module", [pyaccel, pyaccel.utils])
+def test_type_checkers_see_the_same_names(module):
+    """Names are listed a second time, in a stub or in imports that never run."""
+    path = Path(module.__file__)
+    stub = path.with_suffix(".pyi")
+    found = listed(stub if stub.exists() else path)
+    resolved = {
+        name: resolve_name(full, module.__name__) for name, full in found.items()
+    }
+    assert resolved == module._NAMES
+    assert list(module._NAMES) == sorted(module._NAMES)
+
+
+def test_a_submodule_never_hides_a_function():
+    """`tqdm` is a submodule and a function, and the package's name is the function."""
+    program = "import pyaccel.utils.tqdm; print(callable(pyaccel.utils.tqdm))"
+    assert printed(program) == ["True"]
