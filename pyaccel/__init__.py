@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from .accelerator import Accelerator
     from .state import PartialState
     from .utils.dataclasses import DistributedType, InitProcessGroupKwargs
+    from .utils.imports import is_rich_available
+    from .utils.memory import find_executable_batch_size
+    from .utils.random import synchronize_rng_states
 
 __version__ = "0.1.0"
 
@@ -21,6 +24,9 @@ _NAMES = {
     "DistributedType": "pyaccel.utils.dataclasses",
     "InitProcessGroupKwargs": "pyaccel.utils.dataclasses",
     "PartialState": "pyaccel.state",
+    "find_executable_batch_size": "pyaccel.utils.memory",
+    "is_rich_available": "pyaccel.utils.imports",
+    "synchronize_rng_states": "pyaccel.utils.random",
 }
 
 __all__ = [
@@ -29,6 +35,9 @@ __all__ = [
     "InitProcessGroupKwargs",
     "PartialState",
     "__version__",
+    "find_executable_batch_size",
+    "is_rich_available",
+    "synchronize_rng_states",
 ]
 
 

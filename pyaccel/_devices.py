@@ -3,10 +3,10 @@
 import os
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 
 import torch
 
+from .utils._device_checks import is_importable
 from .utils.dataclasses import DistributedType
 
 
@@ -23,7 +23,7 @@ class Accelerator:
 
     def is_available(self) -> bool:
         """Whether a device of this kind can be used in this process."""
-        if self.plugin is not None and not _imported(self.plugin):
+        if self.plugin is not None and not is_importable(self.plugin):
             return False
         module = getattr(torch, self.name, None)
         return module is not None and bool(module.is_available())
@@ -105,14 +105,3 @@ def device_of(distributed_type: DistributedType, local_rank: int) -> torch.devic
     device = torch.device(name, local_rank % module.device_count())
     module.set_device(device)
     return device
-
-
-def _imported(package: str) -> bool:
-    """Imports a package that adds a device to torch; False where it cannot be."""
-    try:
-        if find_spec(package) is None:
-            return False
-        import_module(package)
-    except Exception:  # A package for hardware that is not there may raise anything.
-        return False
-    return True

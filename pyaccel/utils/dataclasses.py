@@ -4,9 +4,12 @@ import copy
 import enum
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .environment import clear_environment
+
+if TYPE_CHECKING:
+    import torch
 
 
 class DistributedType(str, enum.Enum):
@@ -61,6 +64,62 @@ class PrecisionType(str, BaseEnum):
     BF16 = "bf16"
 
 
+class RNGType(BaseEnum):
+    """The sources of random numbers whose state processes can share."""
+
+    TORCH = "torch"
+    CUDA = "cuda"
+    MLU = "mlu"
+    SDAA = "sdaa"
+    MUSA = "musa"
+    NPU = "npu"
+    XLA = "xla"
+    XPU = "xpu"
+    HPU = "hpu"
+    NEURON = "neuron"
+    GENERATOR = "generator"
+    NUMPY = "numpy"
+    PYTHON = "python"
+
+
+class CustomDtype(enum.Enum):
+    """Kinds of numbers that weights are stored in and torch has no dtype for."""
+
+    FP8 = "fp8"
+    INT4 = "int4"
+    INT2 = "int2"
+
+
+class ComputeEnvironment(str, enum.Enum):
+    """Where a configuration file says that a program runs."""
+
+    LOCAL_MACHINE = "LOCAL_MACHINE"
+    AMAZON_SAGEMAKER = "AMAZON_SAGEMAKER"
+
+
+class LoggerType(BaseEnum):
+    """The services that a program's figures can be sent to."""
+
+    ALL = "all"
+    AIM = "aim"
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    TRACKIO = "trackio"
+    COMETML = "comet_ml"
+    MLFLOW = "mlflow"
+    CLEARML = "clearml"
+    DVCLIVE = "dvclive"
+    SWANLAB = "swanlab"
+
+
+@dataclass
+class TensorInformation:
+    """What a tensor is, without its elements: enough to make another like it."""
+
+    shape: "torch.Size"
+    dtype: "torch.dtype"
+
+
 class KwargsHandler:
     """A dataclass that can be handed on as keyword arguments."""
 
@@ -76,12 +135,16 @@ class KwargsHandler:
         return {k: v for k, v in self.to_dict().items() if defaults[k] != v}
 
 
+class _DefaultTimeout(timedelta):
+    """A timeout that nobody asked for, equal to any other of its length."""
+
+
 @dataclass
 class InitProcessGroupKwargs(KwargsHandler):
     """Arguments for setting the group up, for `Accelerator(kwargs_handlers=[...])`.
 
-    `timeout` is how long an operation waits for the other processes; None stands for
-    ten minutes with nccl and thirty with any other backend.
+    `timeout` is how long the set-up and each operation wait for the other processes;
+    None stands for ten minutes with nccl and thirty with any other backend.
     """
 
     backend: str | None = "nccl"
@@ -90,4 +153,15 @@ class InitProcessGroupKwargs(KwargsHandler):
 
     def __post_init__(self):
         if self.timeout is None:
-            self.timeout = timedelta(seconds=600 if self.backend == "nccl" else 1800)
+            seconds = 600 if self.backend == "nccl" else 1800
+            self.timeout = _DefaultTimeout(seconds=seconds)
+
+    def to_kwargs(self) -> dict[str, Any]:
+        """The fields that differ from the class' defaults, and a timeout if given.
+
+        Who asks for exactly ten minutes means them, although no field differs then.
+        """
+        kwargs = super().to_kwargs()
+        if not isinstance(self.timeout, _DefaultTimeout):
+            kwargs["timeout"] = self.timeout
+        return kwargs

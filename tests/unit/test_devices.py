@@ -66,7 +66,7 @@ def test_processes_share_devices_out(cuda):
 
 def test_npu_stands_before_cuda(cuda, monkeypatch):
     monkeypatch.setattr(torch, "npu", Module(), raising=False)
-    monkeypatch.setattr("pyaccel._devices._imported", lambda package: True)
+    monkeypatch.setattr("pyaccel._devices.is_importable", lambda package: True)
     assert find_accelerator() is KINDS["npu"]
 
 

@@ -1,0 +1,98 @@
+"""Loggers that know the processes: a line once, from every process, or in turn."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+from .state import PartialState
+
+
+class MultiProcessAdapter(logging.LoggerAdapter):
+    """A logger whose lines say their process and come from the main process alone.
+
+    Every method that logs takes two more keywords: `main_process_only=False` logs on
+    every process, and `in_order=True` on every process, one after the other, so that
+    all of them must make the call. The shared state must be set up before the first
+    line.
+    """
+
+    def __init__(self, logger: logging.Logger, extra: Any = None) -> None:
+        super().__init__(logger, extra)
+        self._warned: set[str] = set()
+
+    @staticmethod
+    def _should_log(main_process_only: bool) -> bool:
+        """Whether this process logs a line."""
+        return not main_process_only or PartialState().is_main_process
+
+    def process(self, msg, kwargs):
+        """The message with its process' number, and the keywords for the logger."""
+        msg, kwargs = super().process(msg, kwargs)
+        # One more frame than the logger's own: `log` below is not who logs.
+        kwargs.setdefault("stacklevel", 2)
+        return f"[RANK {PartialState().process_index}] {msg}", kwargs
+
+    def log(self, level, msg, *args, **kwargs):
+        """Logs on the processes that `main_process_only` and `in_order` choose.
+
+        With `in_order`, `main_process_only` does not count.
+        """
+        if not PartialState._shared_state:
+            raise RuntimeError(
+                "You must initialize the accelerate state by calling either "
+                "`PartialState()` or `Accelerator()` before using the logging utility."
+            )
+        main_process_only = kwargs.pop("main_process_only", True)
+        in_order = kwargs.pop("in_order", False)
+        enabled = self.isEnabledFor(level)
+        if enabled:
+            msg, kwargs = self.process(msg, kwargs)
+        if not in_order:
+            if enabled and self._should_log(main_process_only):
+                self.logger.log(level, msg, *args, **kwargs)
+            return
+        # Taken in turns also where the level is off: it may be on in other processes.
+        state = PartialState()
+        for rank in range(state.num_processes):
+            if enabled and rank == state.process_index:
+                self.logger.log(level, msg, *args, **kwargs)
+            state.wait_for_everyone()
+
+    def warning_once(self, *args, **kwargs) -> None:
+        """`warning`, but nothing when this logger warned of the same before."""
+        said = repr((args, sorted(kwargs.items())))
+        if said in self._warned:
+            return
+        self._warned.add(said)
+        kwargs.setdefault("stacklevel", 3)
+        self.warning(*args, **kwargs)
+
+
+def get_logger(name: str, log_level: str | None = None) -> MultiProcessAdapter:
+    """The logger of that name, which logs on the main process unless told otherwise.
+
+    `log_level`, else the variable ACCELERATE_LOG_LEVEL, sets its level and the root
+    logger's: a level's name in capitals or not.
+    """
+    if log_level is None:
+        log_level = os.environ.get("ACCELERATE_LOG_LEVEL")
+    logger = logging.getLogger(name)
+    if log_level is not None:
+        level = log_level.upper() if isinstance(log_level, str) else log_level
+        try:
+            logger.setLevel(level)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Unknown level: log_level is {log_level!r}: name one of DEBUG, INFO, "
+                "WARNING, ERROR and CRITICAL"
+            ) from error
+        logger.root.setLevel(level)
+    return MultiProcessAdapter(logger, {})
+
+
+def warn_first(name: str, msg: str, *args: Any) -> None:
+    """Warns on the main process, and before the state is set up on every process."""
+    if not PartialState._shared_state or PartialState().is_main_process:
+        logging.getLogger(name).warning(msg, *args, stacklevel=3)
