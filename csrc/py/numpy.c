@@ -2,6 +2,7 @@
 #include "py/numpy.h"
 
 #include "base/hash.h"
+#include "base/strides.h"
 #include "py/block.h"
 
 #include <numpy/arrayobject.h>
@@ -85,9 +86,24 @@ pyaccel_array_add(PyObject *object, bool write, pyaccel_leaves *leaves)
             "to gather_object or convert it to a dtype with plain values");
         return -1;
     }
+    if (PyArray_ITEMSIZE(array) == 0) {
+        /* NumPy makes no second array of such a dtype, but one of the next larger. */
+        PyErr_Format(PyExc_TypeError,
+                     "an array of %R, whose elements have no bytes, cannot be sent; "
+                     "give its dtype a length",
+                     (PyObject *)PyArray_DESCR(array));
+        return -1;
+    }
     if (write && !PyArray_ISWRITEABLE(array)) {
         PyErr_SetString(PyExc_ValueError,
                         "an array that receives values must be writeable; pass a copy");
+        return -1;
+    }
+    if (write && pa_strides_overlap(PyArray_NDIM(array), PyArray_DIMS(array),
+                                    PyArray_STRIDES(array), PyArray_ITEMSIZE(array))) {
+        PyErr_SetString(PyExc_ValueError,
+                        "an array whose elements share memory cannot receive values: "
+                        "they would overwrite each other; pass a copy");
         return -1;
     }
     bool plain = PyArray_IS_C_CONTIGUOUS(array);

@@ -46,7 +46,9 @@ def interpreters():
 
 
 def run(*command, **options):
-    subprocess.run([str(part) for part in command], check=True, **options)
+    # What is tried is the installed wheel, never a tree that the caller's path names.
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([str(part) for part in command], check=True, env=env, **options)
 
 
 def environment(python, folder, packages):

@@ -5,6 +5,7 @@
 #include "base/leaf.h"
 #include "base/size.h"
 #include "base/status.h"
+#include "base/strides.h"
 
 #include "testing.h"
 
@@ -192,6 +193,28 @@ fingerprints_tell_leaves_apart(void)
     CHECK_EQUAL(pa_leaves_nbytes(&one), 24);
 }
 
+static bool
+overlap(int32_t ndim, int64_t unit, const int64_t *dims, const int64_t *strides)
+{
+    return pa_strides_overlap(ndim, dims, strides, unit);
+}
+
+static void
+strides_tell_whether_elements_share_memory(void)
+{
+    CHECK(!overlap(0, 1, NULL, NULL));
+    CHECK(!overlap(2, 1, (int64_t[]){2, 3}, (int64_t[]){3, 1}));
+    CHECK(!overlap(2, 1, (int64_t[]){3, 2}, (int64_t[]){1, 3}));
+    CHECK(!overlap(2, 4, (int64_t[]){3, 2}, (int64_t[]){-8, 24}));
+    CHECK(!overlap(3, 1, (int64_t[]){1, 2, 1}, (int64_t[]){0, 5, 5}));
+    CHECK(!overlap(2, 1, (int64_t[]){4, 0}, (int64_t[]){0, 1}));
+    CHECK(overlap(2, 1, (int64_t[]){4, 3}, (int64_t[]){0, 1}));
+    CHECK(overlap(2, 1, (int64_t[]){3, 2}, (int64_t[]){1, 1}));
+    CHECK(overlap(2, 1, (int64_t[]){2, 3}, (int64_t[]){2, 1}));
+    CHECK(overlap(1, 8, (int64_t[]){2}, (int64_t[]){4}));
+    CHECK(overlap(2, 1, (int64_t[]){2, 3}, (int64_t[]){INT64_MAX, INT64_MAX}));
+}
+
 int
 main(void)
 {
@@ -209,6 +232,7 @@ main(void)
         TESTING(clock_goes_on_and_deadlines_lie_ahead),
         TESTING(dtypes_have_names),
         TESTING(fingerprints_tell_leaves_apart),
+        TESTING(strides_tell_whether_elements_share_memory),
     };
     return TESTING_RUN(cases);
 }

@@ -89,6 +89,9 @@ def broadcast_into_lazy_views():
     view = source.clone().conj().imag
     broadcast(view)
     assert torch.equal(view.resolve_neg(), expected.conj().imag)
+    view = torch._neg_view(numbers * (here.rank + 1))
+    broadcast(view)
+    assert torch.equal(view.resolve_neg(), -numbers)
 
 
 @every_size
@@ -221,23 +224,29 @@ def test_an_array_that_cannot_be_written(backend):
     backend.run(broadcast_into_read_only, size=3)
 
 
-def broadcast_into_expanded():
+def broadcast_into_shared_elements():
     from pyaccel.utils.operations import DistributedOperationException
 
     PartialState()
-    own = torch.full((1, 3), here.rank).expand(4, 3)
-    if here.rank == 0:
-        # Sending one is no mistake; another rank cannot receive into one.
-        with pytest.raises(DistributedOperationException, match="rank 1"):
-            broadcast(own)
-    else:
-        with pytest.raises(ValueError, match="expanded"):
-            broadcast(own)
-    assert broadcast(torch.tensor([here.rank])).item() == 0
+    numbers = np.full(6, here.rank)
+    for own in (
+        torch.full((1, 3), here.rank).expand(4, 3),
+        torch.full((6,), here.rank).as_strided((3, 2), (1, 1)),
+        np.lib.stride_tricks.sliding_window_view(numbers, 3, writeable=True),
+    ):
+        if here.rank == 0:
+            # Sending one is no mistake; another rank cannot receive into one.
+            with pytest.raises(DistributedOperationException, match="rank 1"):
+                broadcast(own)
+        else:
+            with pytest.raises(ValueError, match="share memory"):
+                broadcast(own)
+        assert (own == here.rank).all()
+        assert broadcast(torch.tensor([here.rank])).item() == 0
 
 
 def test_a_tensor_whose_elements_share_memory(backend):
-    backend.run(broadcast_into_expanded, size=2)
+    backend.run(broadcast_into_shared_elements, size=2)
 
 
 def broadcast_from(root):

@@ -1,19 +1,29 @@
 """Values that ranks exchange in the tests, and what it means that two are the same."""
 
 import math
+import re
 from collections import OrderedDict, UserDict, namedtuple
 
 import numpy as np
 import torch
 
-_DTYPE_NAMES = [
-    *("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"),
-    *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz"),
-    *("float8_e8m0fnu", "float16", "bfloat16", "float32", "float64"),
-    *("complex32", "complex64", "complex128"),
-]
-# A dtype that this torch does not have yet is not there to be tested.
-DTYPES = [name for name in _DTYPE_NAMES if hasattr(torch, name)]
+
+def _dtypes():
+    """Every dtype of this torch under its own name: those that travel, and others."""
+    named = {
+        str(d).removeprefix("torch."): d
+        for d in vars(torch).values()
+        if isinstance(d, torch.dtype)
+    }
+    # Quantised tensors have more than their elements; of the others, torch itself
+    # knows no more than how to store them.
+    odd = re.compile(r"q?u?int[1-7]$|qu?int|bits")
+    return sorted(n for n in named if not odd.match(n)), sorted(
+        filter(odd.match, named)
+    )
+
+
+DTYPES, REFUSED = _dtypes()
 
 NUMPY_DTYPES = [
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
@@ -141,6 +151,7 @@ def views(seed):
         "conjugate": pairs.conj(),
         "conjugate of one": pairs[:1, :1].conj(),
         "negative": pairs.conj().imag,
+        "negative and contiguous": torch._neg_view(numbers),
         "negative of one": pairs[:1, :1].conj().imag,
         "transposed conjugate": pairs.conj().t(),
         "in shared memory": torch.ones(4).mul_(seed).share_memory_(),
