@@ -3,6 +3,8 @@
 
 #include "base/hash.h"
 
+#include <string.h>
+
 size_t
 pa_leaves_nbytes(const pa_leaves *leaves)
 {
@@ -12,6 +14,28 @@ pa_leaves_nbytes(const pa_leaves *leaves)
         nbytes += leaves->at[i].nbytes;
     }
     return nbytes;
+}
+
+void
+pa_leaves_pack(const pa_leaves *leaves, char *packed)
+{
+    for (size_t i = 0; i < leaves->count; i++) {
+        if (leaves->at[i].nbytes > 0) {
+            memcpy(packed, leaves->at[i].data, leaves->at[i].nbytes);
+            packed += leaves->at[i].nbytes;
+        }
+    }
+}
+
+void
+pa_leaves_unpack(const pa_leaves *leaves, const char *packed)
+{
+    for (size_t i = 0; i < leaves->count; i++) {
+        if (leaves->at[i].nbytes > 0) {
+            memcpy(leaves->at[i].data, packed, leaves->at[i].nbytes);
+            packed += leaves->at[i].nbytes;
+        }
+    }
 }
 
 uint64_t

@@ -27,6 +27,12 @@ typedef struct pa_leaves {
 size_t
 pa_leaves_nbytes(const pa_leaves *leaves);
 
+/* Copies the leaves, one after the other, to a packed payload and back. */
+void
+pa_leaves_pack(const pa_leaves *leaves, char *packed);
+void
+pa_leaves_unpack(const pa_leaves *leaves, const char *packed);
+
 /* Hash of the structure, the dtypes and all dimensions. */
 uint64_t
 pa_leaves_fingerprint(const pa_leaves *leaves);

@@ -45,12 +45,13 @@ typedef enum difference {
     OTHER_SHAPE,
     OTHER_DTYPE,
     OTHER_STRUCTURE,
+    OTHER_ARGUMENTS,
     OTHER_ROOT,
     OTHER_OPERATION,
 } difference;
 
 static const char *
-difference_text(difference found, uint32_t op)
+difference_text(difference found)
 {
     switch (found) {
     case OTHER_OPERATION:
@@ -58,10 +59,10 @@ difference_text(difference found, uint32_t op)
     case OTHER_ROOT:
         return "The ranks named different roots";
     case OTHER_STRUCTURE:
-        return op == PA_OP_BROADCAST_OBJECT
-                   ? "The ranks did not all pass a list of one length"
-                   : "The ranks passed different nested structures: other containers, "
-                     "keys or numbers of tensors";
+        return "The ranks passed different nested structures: other containers, keys "
+               "or numbers of tensors";
+    case OTHER_ARGUMENTS:
+        return "The ranks passed different arguments";
     case OTHER_DTYPE:
         return "The ranks passed different dtypes";
     case OTHER_SHAPE:
@@ -104,6 +105,10 @@ compare(const pa_bytes *one, const pa_bytes *other)
     if (first.root != second.root) {
         return OTHER_ROOT;
     }
+    if (first.narguments != second.narguments ||
+        memcmp(first.arguments, second.arguments, first.narguments) != 0) {
+        return OTHER_ARGUMENTS;
+    }
     if (first.leaves != second.leaves || first.structure != second.structure) {
         return OTHER_STRUCTURE;
     }
@@ -121,8 +126,7 @@ compare(const pa_bytes *one, const pa_bytes *other)
 }
 
 static pa_status
-report_mismatch(int size, uint32_t op, const pa_bytes *all, difference worst,
-                pa_error *error)
+report_mismatch(int size, const pa_bytes *all, difference worst, pa_error *error)
 {
     char text[PA_ERROR_CAPACITY - 256];
     text[0] = '\0';
@@ -138,7 +142,7 @@ report_mismatch(int size, uint32_t op, const pa_bytes *all, difference worst,
     }
     return pa_error_set(error, PA_EMISMATCH,
                         "%s; every rank must make the same calls in the same order:%s",
-                        difference_text(worst, op), text);
+                        difference_text(worst), text);
 }
 
 /* The first dimensions of every leaf on every rank. */
@@ -173,14 +177,14 @@ note_rows(int size, const pa_bytes *all, size_t leaves, pa_agreement *agreement,
 
 /* Every rank describes its call, and all come to the same verdict. */
 static pa_status
-settle_difference(pa_comm *comm, const pa_card *mine, const pa_leaves *leaves,
+settle_difference(pa_comm *comm, const pa_card *mine, const pa_called *called,
                   bool rows_may_differ, pa_agreement *agreement, const pa_hooks *hooks,
                   pa_error *error)
 {
     int size = pa_comm_size(comm);
     pa_bytes *all = NULL;
     size_t nbytes = 0;
-    char *own = pa_describe_write(mine, leaves, &nbytes);
+    char *own = pa_describe_write(mine, called, hooks, &nbytes);
     pa_status status = PA_OK;
     if (own == NULL) {
         status = pa_error_set(error, PA_EMEMORY, "no memory to describe a call");
@@ -203,9 +207,9 @@ settle_difference(pa_comm *comm, const pa_card *mine, const pa_leaves *leaves,
                          "the same call",
                          pa_op_text(mine->op));
     } else if (worst > ROWS || !rows_may_differ) {
-        status = report_mismatch(size, mine->op, all, worst, error);
+        status = report_mismatch(size, all, worst, error);
     } else {
-        status = note_rows(size, all, leaves->count, agreement, error);
+        status = note_rows(size, all, called->leaves->count, agreement, error);
     }
 done:
     if (status == PA_EMEMORY) {
@@ -218,7 +222,7 @@ done:
 }
 
 pa_status
-pa_agree(pa_comm *comm, const pa_card *cards, const pa_leaves *leaves,
+pa_agree(pa_comm *comm, const pa_card *cards, const pa_called *called,
          bool rows_may_differ, pa_agreement *agreement, const pa_hooks *hooks,
          pa_error *error)
 {
@@ -235,6 +239,7 @@ pa_agree(pa_comm *comm, const pa_card *cards, const pa_leaves *leaves,
     PA_TRY(report_failed(comm, cards, error));
     /* The next meeting overwrites nothing of ours: the own card is a copy. */
     pa_card mine = cards[pa_comm_rank(comm)];
-    return settle_difference(comm, &mine, leaves, rows_may_differ, agreement, hooks,
-                             error);
+    static const pa_called nothing = {0};
+    return settle_difference(comm, &mine, called != NULL ? called : &nothing,
+                             rows_may_differ, agreement, hooks, error);
 }

@@ -8,6 +8,9 @@
 
 typedef struct pa_backend {
     const char *name;
+    /* (optional, default: never) Bytes of a block that is worth cutting into a segment
+     * a rank: where a stream passes by what a rank does not want at no cost. */
+    size_t segment_block;
     /* See pa_comm_meet. */
     pa_status (*meet)(pa_comm *comm, const pa_card *mine, pa_card *all,
                       const pa_hooks *hooks, pa_error *error);
@@ -47,8 +50,8 @@ typedef struct pa_cursor {
     size_t offset;
 } pa_cursor;
 
-/* Copies the next `nbytes` of the flow to `to`, or from `from` into the flow. The flow
- * must have that many left. */
+/* Copies the next `nbytes` of the flow to `to`, or from `from` into the flow, but for
+ * parts whose data is NULL: these pass by. The flow must have that many left. */
 void
 pa_cursor_read(pa_cursor *cursor, char *to, size_t nbytes);
 void

@@ -45,29 +45,6 @@ scratch_make(scratch *made, pa_comm *comm, uint32_t op, size_t leaves, pa_error 
     return PA_OK;
 }
 
-/* Copies between the leaves and a packed payload, in one direction. */
-static void
-pack(const pa_leaves *leaves, char *packed)
-{
-    for (size_t i = 0; i < leaves->count; i++) {
-        if (leaves->at[i].nbytes > 0) {
-            memcpy(packed, leaves->at[i].data, leaves->at[i].nbytes);
-            packed += leaves->at[i].nbytes;
-        }
-    }
-}
-
-static void
-unpack(const pa_leaves *leaves, const char *packed)
-{
-    for (size_t i = 0; i < leaves->count; i++) {
-        if (leaves->at[i].nbytes > 0) {
-            memcpy(leaves->at[i].data, packed, leaves->at[i].nbytes);
-            packed += leaves->at[i].nbytes;
-        }
-    }
-}
-
 static pa_status
 stream_from(pa_comm *comm, const pa_leaves *leaves, size_t nbytes, int root,
             scratch *work, const pa_hooks *hooks, pa_error *error)
@@ -100,12 +77,13 @@ pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int64_t root,
     char packed[PA_CARD_INLINE];
     bool inlined = nbytes <= sizeof packed;
     if (inlined && sends) {
-        pack(leaves, packed);
+        pa_leaves_pack(leaves, packed);
     }
+    pa_called called = {.leaves = leaves};
     pa_card mine = {
         .op = PA_OP_BROADCAST,
         .root = (int32_t)root,
-        .fingerprint = pa_leaves_fingerprint(leaves),
+        .fingerprint = pa_called_fingerprint(&called),
         .nbytes = nbytes,
         .inlined = packed,
         .ninline = inlined && sends ? (uint32_t)nbytes : 0,
@@ -113,12 +91,12 @@ pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int64_t root,
     pa_agreement agreement = {0};
     pa_status status = pa_comm_meet(comm, &mine, work.cards, hooks, error);
     if (status == PA_OK) {
-        status = pa_agree(comm, work.cards, leaves, false, &agreement, hooks, error);
+        status = pa_agree(comm, work.cards, &called, false, &agreement, hooks, error);
     }
     if (status == PA_OK && !inlined) {
         status = stream_from(comm, leaves, nbytes, (int)root, &work, hooks, error);
     } else if (status == PA_OK && !sends) {
-        unpack(leaves, work.cards[root].inlined);
+        pa_leaves_unpack(leaves, work.cards[root].inlined);
     }
     pa_agreement_fini(&agreement);
     free(work.cards);

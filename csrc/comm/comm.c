@@ -174,7 +174,7 @@ cursor_here(pa_cursor *cursor, size_t wanted, size_t *nbytes)
     const pa_part *part = &cursor->parts[cursor->index];
     size_t left = part->nbytes - cursor->offset;
     *nbytes = left < wanted ? left : wanted;
-    return part->data + cursor->offset;
+    return part->data != NULL ? part->data + cursor->offset : NULL;
 }
 
 void
@@ -196,7 +196,9 @@ pa_cursor_write(pa_cursor *cursor, const char *from, size_t nbytes)
     while (nbytes > 0) {
         size_t run = 0;
         char *to = cursor_here(cursor, nbytes, &run);
-        memcpy(to, from, run);
+        if (to != NULL) {
+            memcpy(to, from, run);
+        }
         cursor->offset += run;
         from += run;
         nbytes -= run;

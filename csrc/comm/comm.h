@@ -25,6 +25,7 @@ typedef struct pa_comm pa_comm;
     X(PA_OP_BARRIER, "wait_for_everyone")                                              \
     X(PA_OP_GATHER, "gather")                                                          \
     X(PA_OP_BROADCAST, "broadcast")                                                    \
+    X(PA_OP_REDUCE, "reduce")                                                          \
     X(PA_OP_GATHER_OBJECT, "gather_object")                                            \
     X(PA_OP_BROADCAST_OBJECT, "broadcast_object_list")                                 \
     X(PA_OP_DESCRIBE, "comparing what the ranks called")
@@ -58,8 +59,9 @@ typedef struct pa_part {
     size_t nbytes;
 } pa_part;
 
-/* One rank's bytes in a stream, as pieces in order; `nbytes` is their sum. With
- * `parts` NULL the bytes pass by unread. */
+/* One rank's bytes in a stream, as pieces in order; `nbytes` is their sum. What is
+ * received for a part whose data is NULL passes by unread; so does all with `parts`
+ * NULL. */
 typedef struct pa_flow {
     const pa_part *parts;
     size_t nparts;
@@ -75,6 +77,9 @@ typedef struct pa_hooks {
     /* Called about every 25 ms of waiting: false stops the operation with
      * PA_EINTERRUPTED and breaks the group. `missing` is the first rank waited for. */
     bool (*tick)(void *context, uint64_t waited_ns, int missing);
+    /* Called when the ranks' calls differ: writes where the own one stands, such as
+     * "run.py:12", to `text`, cut to `capacity`. */
+    void (*site)(void *context, char *text, size_t capacity);
 } pa_hooks;
 
 /* A world of one. NULL when memory is short. */

@@ -1,12 +1,28 @@
 /* Descriptions of calls: see the header. */
 #include "comm/describe.h"
 
+#include "base/hash.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Leaves that a message spells out before it says how many more there are. */
 enum { LEAVES_IN_WORDS = 4 };
+
+/* Bytes of a place in a script, its file's name cut; of the part before the texts. */
+enum { SITE_CAPACITY = 256, FIXED_BYTES = 32 };
+
+uint64_t
+pa_called_fingerprint(const pa_called *called)
+{
+    uint64_t hash =
+        called->leaves != NULL ? pa_leaves_fingerprint(called->leaves) : PA_HASH_SEED;
+    if (called->arguments != NULL) {
+        hash = pa_hash_bytes(hash, called->arguments, strlen(called->arguments));
+    }
+    return hash;
+}
 
 static void
 put(char **at, const void *bytes, size_t nbytes)
@@ -27,10 +43,17 @@ get(pa_describe_reader *reader, void *bytes, size_t nbytes)
 }
 
 char *
-pa_describe_write(const pa_card *card, const pa_leaves *leaves, size_t *nbytes)
+pa_describe_write(const pa_card *card, const pa_called *called, const pa_hooks *hooks,
+                  size_t *nbytes)
 {
+    const pa_leaves *leaves = called->leaves;
+    const char *arguments = called->arguments != NULL ? called->arguments : "";
+    char site[SITE_CAPACITY] = "";
+    if (hooks != NULL && hooks->site != NULL) {
+        hooks->site(hooks->context, site, sizeof site);
+    }
     size_t count = leaves != NULL ? leaves->count : 0;
-    size_t length = sizeof(pa_description);
+    size_t length = FIXED_BYTES + strlen(arguments) + strlen(site);
     for (size_t i = 0; i < count; i++) {
         length += sizeof(pa_dtype) + sizeof(int64_t);
         length += sizeof(int64_t) * (size_t)leaves->at[i].ndim;
@@ -40,13 +63,16 @@ pa_describe_write(const pa_card *card, const pa_leaves *leaves, size_t *nbytes)
         return NULL;
     }
     char *at = bytes;
-    pa_description head = {
-        .op = card->op,
-        .root = card->root,
-        .structure = leaves != NULL ? leaves->structure : card->fingerprint,
-        .leaves = count,
-    };
-    put(&at, &head, sizeof head);
+    uint64_t structure = leaves != NULL ? leaves->structure : 0;
+    uint64_t nleaves = count;
+    uint32_t texts[2] = {(uint32_t)strlen(arguments), (uint32_t)strlen(site)};
+    put(&at, &card->op, sizeof card->op);
+    put(&at, &card->root, sizeof card->root);
+    put(&at, &structure, sizeof structure);
+    put(&at, &nleaves, sizeof nleaves);
+    put(&at, texts, sizeof texts);
+    put(&at, arguments, texts[0]);
+    put(&at, site, texts[1]);
     for (size_t i = 0; i < count; i++) {
         const pa_leaf *leaf = &leaves->at[i];
         int64_t ndim = leaf->ndim;
@@ -61,7 +87,21 @@ pa_describe_write(const pa_card *card, const pa_leaves *leaves, size_t *nbytes)
 bool
 pa_describe_read(pa_describe_reader *reader, pa_description *description)
 {
-    return get(reader, description, sizeof *description);
+    uint32_t texts[2] = {0};
+    if (!get(reader, &description->op, sizeof description->op) ||
+        !get(reader, &description->root, sizeof description->root) ||
+        !get(reader, &description->structure, sizeof description->structure) ||
+        !get(reader, &description->leaves, sizeof description->leaves) ||
+        !get(reader, texts, sizeof texts) ||
+        (size_t)(reader->end - reader->at) < (size_t)texts[0] + texts[1]) {
+        return false;
+    }
+    description->narguments = texts[0];
+    description->nsite = texts[1];
+    description->arguments = reader->at;
+    description->site = reader->at + texts[0];
+    reader->at += (size_t)texts[0] + texts[1];
+    return true;
 }
 
 bool
@@ -123,16 +163,12 @@ pa_describe_format(const char *bytes, size_t nbytes, char *text, size_t capacity
         return;
     }
     append(text, capacity, "%s", pa_op_text(head.op));
-    if (head.root != PA_NO_ROOT) {
-        append(text, capacity, " from rank %d", head.root);
+    if (head.narguments > 0) {
+        append(text, capacity, "(%.*s)", (int)head.narguments, head.arguments);
     }
-    if (head.op == PA_OP_BROADCAST_OBJECT) {
-        int64_t length = (int64_t)head.structure;
-        if (length < 0) {
-            append(text, capacity, " of something that is no list");
-        } else {
-            append(text, capacity, " of a list of %lld", (long long)length);
-        }
+    if (head.root != PA_NO_ROOT) {
+        bool gathers = head.op == PA_OP_GATHER || head.op == PA_OP_GATHER_OBJECT;
+        append(text, capacity, " %s rank %d", gathers ? "to" : "from", head.root);
     }
     pa_described_leaf leaf;
     uint64_t said = 0;
@@ -143,5 +179,8 @@ pa_describe_format(const char *bytes, size_t nbytes, char *text, size_t capacity
     if (head.leaves > said) {
         append(text, capacity, " and %llu more",
                (unsigned long long)(head.leaves - said));
+    }
+    if (head.nsite > 0) {
+        append(text, capacity, " at %.*s", (int)head.nsite, head.site);
     }
 }

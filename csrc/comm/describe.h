@@ -1,6 +1,8 @@
 /* Descriptions: what a rank called, as bytes that another rank can read.
  *
- *   u32 op | i32 root | u64 structure | u64 leaves, then for each leaf
+ *   u32 op | i32 root | u64 structure | u64 leaves | u32 narguments | u32 nsite
+ *   the arguments in words [narguments] | where the call stands [nsite]
+ *   for each leaf:
  *   u8 code | u8 bits | u16 lanes | u32 detail | i64 ndim | i64 dimension [ndim]
  *
  * Ranks of other hosts read them too. Every machine that is supported is little-endian,
@@ -11,12 +13,27 @@
 #include "base/leaf.h"
 #include "comm/comm.h"
 
-/* The fixed part of a description. */
+/* What a rank called. */
+typedef struct pa_called {
+    const pa_leaves *leaves; /* NULL: none */
+    const char *arguments;   /* in words, such as "sum"; NULL: none that matter */
+} pa_called;
+
+/* Hash of everything in a call that must be equal on all ranks; first dimensions too,
+ * though an operation may allow for them. */
+uint64_t
+pa_called_fingerprint(const pa_called *called);
+
+/* The part of a description before the leaves; the texts are not terminated. */
 typedef struct pa_description {
     uint32_t op;
     int32_t root;
     uint64_t structure;
     uint64_t leaves;
+    uint32_t narguments;
+    uint32_t nsite;
+    const char *arguments;
+    const char *site;
 } pa_description;
 
 /* One leaf of a description; the dimensions stay where they are, unaligned. */
@@ -33,12 +50,13 @@ typedef struct pa_describe_reader {
 } pa_describe_reader;
 
 /* Writes a description of the call into new memory (free) and its length; NULL when
- * memory is short. Without `leaves` (NULL) the card's fingerprint stands for the
- * structure. */
+ * memory is short. The hooks tell where the call stands. */
 char *
-pa_describe_write(const pa_card *card, const pa_leaves *leaves, size_t *nbytes);
+pa_describe_write(const pa_card *card, const pa_called *called, const pa_hooks *hooks,
+                  size_t *nbytes);
 
-/* Reads the fixed part, then leaf after leaf; false at the end or on garbage. */
+/* Reads the part before the leaves, then leaf after leaf; false at the end or on
+ * garbage. */
 bool
 pa_describe_read(pa_describe_reader *reader, pa_description *description);
 bool
@@ -48,7 +66,8 @@ pa_describe_read_leaf(pa_describe_reader *reader, pa_described_leaf *leaf);
 int64_t
 pa_described_dimension(const pa_described_leaf *leaf, int64_t index);
 
-/* Appends a description in words, such as "gather of float32 [2, 3]", to the text. */
+/* Appends a description in words, such as "gather of float32 [2, 3] at
+ * run.py:12", to the text. */
 void
 pa_describe_format(const char *bytes, size_t nbytes, char *text, size_t capacity);
 

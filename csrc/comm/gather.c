@@ -26,18 +26,6 @@ row_nbytes(const pa_leaf *leaf)
     return nbytes;
 }
 
-/* Copies the whole payload to `to`, which has room for it. */
-static void
-pack(const pa_leaves *leaves, char *to)
-{
-    for (size_t i = 0; i < leaves->count; i++) {
-        if (leaves->at[i].nbytes > 0) {
-            memcpy(to, leaves->at[i].data, leaves->at[i].nbytes);
-            to += leaves->at[i].nbytes;
-        }
-    }
-}
-
 static pa_status
 allocate(pa_gather *gather, size_t size, pa_error *error)
 {
@@ -67,19 +55,20 @@ pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, bool 
     char packed[PA_CARD_INLINE];
     gather->inlined = gather->nbytes <= sizeof packed;
     if (gather->inlined) {
-        pack(leaves, packed);
+        pa_leaves_pack(leaves, packed);
     }
+    pa_called called = {.leaves = leaves};
     pa_card mine = {
         .op = PA_OP_GATHER,
         .root = PA_NO_ROOT,
-        .fingerprint = pa_leaves_fingerprint(leaves),
+        .fingerprint = pa_called_fingerprint(&called),
         .nbytes = gather->nbytes,
         .inlined = packed,
         .ninline = gather->inlined ? (uint32_t)gather->nbytes : 0,
     };
     pa_status status = pa_comm_meet(comm, &mine, gather->cards, hooks, error);
     if (status == PA_OK) {
-        status = pa_agree(comm, gather->cards, leaves, !strict, &gather->agreement,
+        status = pa_agree(comm, gather->cards, &called, !strict, &gather->agreement,
                           hooks, error);
     }
     if (status != PA_OK) {

@@ -176,7 +176,7 @@ outgoing_make(outgoing *out, const pa_part *parts, size_t nparts)
 }
 
 static pa_status
-exchange_run(exchange *x, int root, uint64_t fingerprint, const outgoing *out,
+exchange_run(exchange *x, int root, const char *arguments, const outgoing *out,
              const pa_part *parts, pa_pool *pool, pa_parcels *parcels,
              const pa_hooks *hooks, pa_error *error)
 {
@@ -186,10 +186,11 @@ exchange_run(exchange *x, int root, uint64_t fingerprint, const outgoing *out,
         memcpy(packed, out->head[0].data, out->head[0].nbytes);
         memcpy(packed + out->head[0].nbytes, out->head[1].data, out->head[1].nbytes);
     }
+    pa_called called = {.arguments = arguments};
     pa_card mine = {
         .op = x->op,
         .root = root,
-        .fingerprint = fingerprint,
+        .fingerprint = pa_called_fingerprint(&called),
         .nbytes = out->nhead + out->nbuffer_bytes,
         .head = out->nhead,
         .count = (uint32_t)out->nbuffers,
@@ -198,7 +199,7 @@ exchange_run(exchange *x, int root, uint64_t fingerprint, const outgoing *out,
     };
     pa_agreement agreement = {0};
     PA_TRY(pa_comm_meet(x->comm, &mine, x->cards, hooks, error));
-    PA_TRY(pa_agree(x->comm, x->cards, NULL, false, &agreement, hooks, error));
+    PA_TRY(pa_agree(x->comm, x->cards, &called, false, &agreement, hooks, error));
     pa_flow heads = {out->head, 2, inlined ? 0 : out->nhead};
     PA_TRY(move_heads(x, &heads, parcels, root != x->rank, hooks, error));
     pa_flow buffers = {parts + 1, out->nbuffers, out->nbuffer_bytes};
@@ -206,7 +207,7 @@ exchange_run(exchange *x, int root, uint64_t fingerprint, const outgoing *out,
 }
 
 pa_status
-pa_parcels_exchange(pa_comm *comm, uint32_t op, int root, uint64_t fingerprint,
+pa_parcels_exchange(pa_comm *comm, uint32_t op, int root, const char *arguments,
                     const pa_part *parts, size_t nparts, pa_pool *pool,
                     pa_parcels *parcels, const pa_hooks *hooks, pa_error *error)
 {
@@ -231,7 +232,7 @@ pa_parcels_exchange(pa_comm *comm, uint32_t op, int root, uint64_t fingerprint,
     x.flows = (pa_flow *)(void *)(x.cards + size);
     x.heads = (pa_part *)(void *)(x.flows + size);
     pa_status status =
-        exchange_run(&x, root, fingerprint, &out, parts, pool, parcels, hooks, error);
+        exchange_run(&x, root, arguments, &out, parts, pool, parcels, hooks, error);
     if (status != PA_OK) {
         pa_parcels_fini(parcels);
     }

@@ -28,11 +28,11 @@ typedef struct pa_parcels {
 
 /* Collective. Sends `parts[0]` as text and the others as buffers; `root` is the only
  * sender, or PA_NO_ROOT when all send (the parts of others are ignored, and the root
- * gets no parcel of its own). `fingerprint` must be equal on all ranks.
- * On success the caller frees the result with pa_parcels_fini.
+ * gets no parcel of its own). `arguments` (NULL: none), words as in a pa_called, must
+ * be equal on all ranks. On success the caller frees the result with pa_parcels_fini.
  * PA_EMEMORY breaks the group; else as pa_agree. */
 pa_status
-pa_parcels_exchange(pa_comm *comm, uint32_t op, int root, uint64_t fingerprint,
+pa_parcels_exchange(pa_comm *comm, uint32_t op, int root, const char *arguments,
                     const pa_part *parts, size_t nparts, pa_pool *pool,
                     pa_parcels *parcels, const pa_hooks *hooks, pa_error *error);
 

@@ -6,6 +6,7 @@
 #include "py/arguments.h"
 #include "py/error.h"
 #include "py/relay.h"
+#include "py/site.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -53,6 +54,18 @@ tick_hook(void *context, uint64_t waited_ns, int missing)
         call->thread = PyEval_SaveThread();
     }
     return go_on;
+}
+
+static void
+site_hook(void *context, char *text, size_t capacity)
+{
+    pyaccel_call *call = context;
+    bool released = call->thread != NULL;
+    pyaccel_call_resume(call);
+    pyaccel_site_format(text, capacity);
+    if (released) {
+        call->thread = PyEval_SaveThread();
+    }
 }
 
 /* -1 with an exception if the handle is closed or belongs to the process before a
@@ -125,7 +138,7 @@ pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op)
         .state = pyaccel_state_of(Py_TYPE((PyObject *)self)),
         .op = op,
     };
-    call->hooks = (pa_hooks){call, release_hook, tick_hook};
+    call->hooks = (pa_hooks){call, release_hook, tick_hook, site_hook};
     /* Before the lock: in a forked child another thread may hold it for ever. */
     if (check_usable(call) < 0) {
         return -1;
@@ -150,6 +163,38 @@ pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op)
         return -1;
     }
     return 0;
+}
+
+void
+pyaccel_call_excuse(pyaccel_call *call)
+{
+    PyObject *type = NULL;
+    PyObject *value = NULL;
+    PyObject *trace = NULL;
+    PyErr_Fetch(&type, &value, &trace);
+    PyErr_NormalizeException(&type, &value, &trace);
+    PyObject *name = PyObject_GetAttrString(type, "__name__");
+    PyObject *text = name != NULL && value != NULL
+                         ? PyUnicode_FromFormat("%U: %S", name, value)
+                         : NULL;
+    PyObject *bytes = text != NULL ? PyUnicode_AsUTF8String(text) : NULL;
+    const char *said = bytes != NULL ? PyBytes_AsString(bytes) : NULL;
+    /* Nothing that went wrong with the text may replace the exception itself. */
+    PyErr_Clear();
+    pa_status status = pa_comm_excuse(
+        call->self->comm, call->op, said != NULL ? said : "an exception", &call->hooks);
+    pyaccel_call_resume(call);
+    Py_XDECREF(name);
+    Py_XDECREF(text);
+    Py_XDECREF(bytes);
+    if (status == PA_EINTERRUPTED && PyErr_Occurred()) {
+        /* Ctrl-C while it waited to be heard. */
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+    } else {
+        PyErr_Restore(type, value, trace);
+    }
 }
 
 void
@@ -464,6 +509,11 @@ static PyMethodDef comm_methods[] = {
          "broadcast($self, /, tree, root=0)\n--\n\n"
          "Collective. Fills the tensors and arrays of the other ranks with those\n"
          "of root, in place, and returns the structure.")},
+    {"reduce", PYACCEL_METHOD(pyaccel_comm_reduce), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR(
+         "reduce($self, /, tree, reduction='mean', scale=1.0)\n--\n\n"
+         "Collective. The structure with the sum, mean, max or min of each tensor\n"
+         "or array over all ranks, times scale, in new ones.")},
     {"gather_object", pyaccel_comm_gather_object, METH_O,
      PyDoc_STR("gather_object($self, value, /)\n--\n\n"
                "Collective. A list of every rank's object, in rank order.")},

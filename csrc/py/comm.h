@@ -40,6 +40,11 @@ pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op);
 void
 pyaccel_call_resume(pyaccel_call *call);
 
+/* Tells the other ranks that this one cannot take part, with the text of the exception
+ * that is set; it stays set. */
+void
+pyaccel_call_excuse(pyaccel_call *call);
+
 /* Gives the Comm's lock back; the interpreter lock is held afterwards. */
 void
 pyaccel_call_end(pyaccel_call *call);
@@ -48,7 +53,7 @@ pyaccel_call_end(pyaccel_call *call);
 int
 pyaccel_call_check(pyaccel_call *call, pa_status status);
 
-/* The collectives of comm_ops.c, as entries of the method table. */
+/* The collectives of comm_ops.c and comm_reduce.c, as entries of the method table. */
 PyObject *
 pyaccel_comm_barrier(PyObject *object, PyObject *unused);
 PyObject *
@@ -57,6 +62,9 @@ pyaccel_comm_gather(PyObject *object, PyObject *const *arguments, Py_ssize_t cou
 PyObject *
 pyaccel_comm_broadcast(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
                        PyObject *names);
+PyObject *
+pyaccel_comm_reduce(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
+                    PyObject *names);
 PyObject *
 pyaccel_comm_gather_object(PyObject *object, PyObject *value);
 PyObject *

@@ -13,43 +13,12 @@
 #include "py/error.h"
 #include "py/numpy.h"
 #include "py/object.h"
+#include "py/outputs.h"
 #include "py/tensor.h"
 #include "py/tree.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-
-/* The text of the exception that is set, for the other ranks; it stays set. */
-static void
-excuse_with_exception(pyaccel_call *call)
-{
-    PyObject *type = NULL;
-    PyObject *value = NULL;
-    PyObject *trace = NULL;
-    PyErr_Fetch(&type, &value, &trace);
-    PyErr_NormalizeException(&type, &value, &trace);
-    PyObject *name = PyObject_GetAttrString(type, "__name__");
-    PyObject *text = name != NULL && value != NULL
-                         ? PyUnicode_FromFormat("%U: %S", name, value)
-                         : NULL;
-    PyObject *bytes = text != NULL ? PyUnicode_AsUTF8String(text) : NULL;
-    const char *said = bytes != NULL ? PyBytes_AsString(bytes) : NULL;
-    /* Nothing that went wrong with the text may replace the exception itself. */
-    PyErr_Clear();
-    pa_status status = pa_comm_excuse(
-        call->self->comm, call->op, said != NULL ? said : "an exception", &call->hooks);
-    pyaccel_call_resume(call);
-    Py_XDECREF(name);
-    Py_XDECREF(text);
-    Py_XDECREF(bytes);
-    if (status == PA_EINTERRUPTED && PyErr_Occurred()) {
-        /* Ctrl-C while it waited to be heard. */
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(trace);
-    } else {
-        PyErr_Restore(type, value, trace);
-    }
-}
 
 /* An int argument with a default; -1 with an exception. */
 static int
@@ -89,99 +58,30 @@ pyaccel_comm_barrier(PyObject *object, PyObject *unused)
 
 /* ---- Gather ---- */
 
-/* The results of a gather before they have values. */
-typedef struct outputs {
-    PyObject **objects; /* [count], owned */
-    char **data;        /* [count] */
-    size_t count;
-    PyObject *object_inline[PYACCEL_LEAVES_INLINE];
-    char *data_inline[PYACCEL_LEAVES_INLINE];
-} outputs;
-
-static void
-outputs_fini(outputs *made)
-{
-    for (size_t i = 0; i < made->count; i++) {
-        Py_XDECREF(made->objects[i]);
-    }
-    if (made->objects != made->object_inline) {
-        free(made->objects);
-        free(made->data);
-    }
-}
-
-static int
-outputs_init(outputs *made, size_t count)
-{
-    made->objects = made->object_inline;
-    made->data = made->data_inline;
-    made->count = 0;
-    if (count > PYACCEL_LEAVES_INLINE) {
-        made->objects = malloc(count * sizeof *made->objects);
-        made->data = malloc(count * sizeof *made->data);
-        if (made->objects == NULL || made->data == NULL) {
-            free(made->objects);
-            free(made->data);
-            made->objects = made->object_inline;
-            PyErr_NoMemory();
-            return -1;
-        }
-    }
-    return 0;
-}
-
-/* A result of leaf `index` with `rows` rows. // new */
-static PyObject *
-make_result(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index,
-            int64_t rows, char **data)
-{
-    const pa_leaf *leaf = &leaves->at[index];
-    int64_t lone = rows;
-    int64_t *dims = leaves->dims + leaves->extra[index].dims_at;
-    int32_t ndim = leaf->ndim > 0 ? leaf->ndim : 1;
-    int64_t *shape = leaf->ndim > 0 ? dims : &lone;
-    size_t nbytes = leaf->itemsize;
-    int64_t own_rows = shape[0];
-    shape[0] = rows;
-    for (int32_t d = 0; d < ndim; d++) {
-        if (__builtin_mul_overflow(nbytes, (size_t)shape[d], &nbytes)) {
-            shape[0] = own_rows;
-            PyErr_SetString(PyExc_MemoryError, "the gathered result is too large");
-            return NULL;
-        }
-    }
-    PyObject *made =
-        leaves->extra[index].kind == PYACCEL_TENSOR
-            ? pyaccel_tensor_make(state, leaves, index, ndim, shape, nbytes, data)
-            : pyaccel_array_make(state, leaves, index, ndim, shape, nbytes, data);
-    shape[0] = own_rows;
-    return made;
-}
-
 /* Makes all results. On failure the group is broken: the others have gone on. */
 static int
 make_results(pyaccel_call *call, const pyaccel_leaves *leaves, const pa_gather *gather,
-             outputs *made)
+             pyaccel_outputs *made)
 {
     for (size_t i = 0; i < leaves->count; i++) {
         int64_t rows = pa_gather_rows(gather, i);
-        PyObject *result =
-            rows < 0 ? PyErr_NoMemory()
-                     : make_result(call->state, leaves, i, rows, &made->data[i]);
-        if (result == NULL) {
+        if (rows < 0) {
+            PyErr_NoMemory();
+        }
+        if (rows < 0 || pyaccel_outputs_add(made, call->state, leaves, rows) < 0) {
             pa_comm_abort(call->self->comm,
                           "gather: a rank could not make its result; its own exception "
                           "says why");
             return -1;
         }
-        made->objects[made->count++] = result;
     }
     return 0;
 }
 
 /* The exchange between taking apart and putting together. */
 static int
-run_gather(pyaccel_call *call, pyaccel_leaves *leaves, bool strict, outputs *made)
+run_gather(pyaccel_call *call, pyaccel_leaves *leaves, bool strict,
+           pyaccel_outputs *made)
 {
     pa_gather gather;
     pa_leaves view = pyaccel_leaves_view(leaves);
@@ -190,7 +90,7 @@ run_gather(pyaccel_call *call, pyaccel_leaves *leaves, bool strict, outputs *mad
     if (pyaccel_call_check(call, status) < 0) {
         return -1;
     }
-    int failed = outputs_init(made, leaves->count);
+    int failed = pyaccel_outputs_init(made, leaves->count);
     if (failed < 0) {
         pa_comm_abort(call->self->comm, "gather: memory is short on a rank");
     } else if (make_results(call, leaves, &gather, made) < 0) {
@@ -226,10 +126,11 @@ pyaccel_comm_gather(PyObject *object, PyObject *const *arguments, Py_ssize_t cou
         .leaves = &leaves,
         .function = "_gpu_gather_one",
     };
-    outputs made = {.objects = made.object_inline};
+    pyaccel_outputs made;
+    pyaccel_outputs_empty(&made);
     int failed = pyaccel_tree_flatten(&how, values[0]);
     if (failed < 0) {
-        excuse_with_exception(&call);
+        pyaccel_call_excuse(&call);
     } else {
         failed = run_gather(&call, &leaves, strict != 0, &made);
     }
@@ -237,7 +138,7 @@ pyaccel_comm_gather(PyObject *object, PyObject *const *arguments, Py_ssize_t cou
     PyObject *result = failed < 0 ? NULL
                                   : pyaccel_tree_rebuild(call.state, values[0],
                                                          made.objects, made.count);
-    outputs_fini(&made);
+    pyaccel_outputs_fini(&made);
     pyaccel_leaves_fini(&leaves);
     return result;
 }
@@ -294,7 +195,7 @@ pyaccel_comm_broadcast(PyObject *object, PyObject *const *arguments, Py_ssize_t 
     };
     failed = failed < 0 ? -1 : pyaccel_tree_flatten(&how, values[0]);
     if (failed < 0) {
-        excuse_with_exception(&call);
+        pyaccel_call_excuse(&call);
     } else {
         pa_leaves view = pyaccel_leaves_view(&leaves);
         pa_status status =
@@ -312,16 +213,16 @@ pyaccel_comm_broadcast(PyObject *object, PyObject *const *arguments, Py_ssize_t 
 
 /* Sends `value` (unless NULL) and receives the parcels. */
 static int
-run_parcels(pyaccel_call *call, PyObject *value, int root, uint64_t fingerprint,
+run_parcels(pyaccel_call *call, PyObject *value, int root, const char *arguments,
             pa_parcels *parcels)
 {
     pyaccel_pickle pickle = {0};
     if (value != NULL && pyaccel_pickle_dump(call->state, value, &pickle) < 0) {
-        excuse_with_exception(call);
+        pyaccel_call_excuse(call);
         return -1;
     }
     pa_status status = pa_parcels_exchange(
-        call->self->comm, call->op, root, fingerprint, pickle.parts, pickle.nparts,
+        call->self->comm, call->op, root, arguments, pickle.parts, pickle.nparts,
         call->state->pool, parcels, &call->hooks, &call->error);
     int failed = pyaccel_call_check(call, status);
     pyaccel_pickle_fini(&pickle);
@@ -336,7 +237,7 @@ pyaccel_comm_gather_object(PyObject *object, PyObject *value)
         return NULL;
     }
     pa_parcels parcels = {0};
-    int failed = run_parcels(&call, value, PA_NO_ROOT, 0, &parcels);
+    int failed = run_parcels(&call, value, PA_NO_ROOT, NULL, &parcels);
     pyaccel_call_end(&call);
     PyObject *all = failed < 0 ? NULL : PyList_New(parcels.size);
     for (int rank = 0; rank < parcels.size && all != NULL; rank++) {
@@ -368,7 +269,7 @@ pyaccel_comm_broadcast_object(PyObject *object, PyObject *const *arguments,
     int failed = read_int(values[1], "from_process", 0, &root);
     failed = failed < 0 ? -1 : read_int(values[2], "length", 0, &length);
     if (failed < 0) {
-        excuse_with_exception(&call);
+        pyaccel_call_excuse(&call);
     } else {
         pa_status status =
             pa_root_check(call.self->comm, call.op, root, &call.hooks, &call.error);
@@ -376,9 +277,12 @@ pyaccel_comm_broadcast_object(PyObject *object, PyObject *const *arguments,
     }
     if (failed == 0) {
         sends = root == call.self->rank;
-        uint64_t fingerprint = (uint64_t)length;
-        failed = run_parcels(&call, sends ? values[0] : NULL, (int)root, fingerprint,
-                             &parcels);
+        char list[48] = "no list";
+        if (length >= 0) {
+            (void)snprintf(list, sizeof list, "a list of %lld", (long long)length);
+        }
+        failed =
+            run_parcels(&call, sends ? values[0] : NULL, (int)root, list, &parcels);
     }
     pyaccel_call_end(&call);
     PyObject *result = NULL;

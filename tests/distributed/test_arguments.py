@@ -34,7 +34,7 @@ def test_a_tuple_cannot_be_written_into(ranks):
     first, wrong, third = ranks.run(one_tuple, size=3)
     assert "a tuple cannot be written into" in wrong
     assert first == third
-    assert "rank 1: broadcast_object_list from rank 0 of something that is no" in first
+    assert "rank 1: broadcast_object_list(no list) from rank 0" in first
 
 
 def lengths():
@@ -47,8 +47,8 @@ def lengths():
 
 def test_lists_of_other_lengths(ranks):
     for text in ranks.run(lengths, size=3):
-        assert "rank 0: broadcast_object_list from rank 0 of a list of 2" in text
-        assert "rank 2: broadcast_object_list from rank 0 of a list of 3" in text
+        assert "rank 0: broadcast_object_list(a list of 2) from rank 0" in text
+        assert "rank 2: broadcast_object_list(a list of 3) from rank 0" in text
 
 
 def absent_root(operation, wrong):

@@ -12,6 +12,7 @@ LEVELS = {
     "gpu": 2,
     "torch": 2,
     "part": 2,
+    "math": 2,
     "comm": 3,
     "pipe": 4,
     "py": 5,

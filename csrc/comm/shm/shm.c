@@ -99,6 +99,8 @@ shm_broken(pa_comm *comm, char *text, size_t capacity)
 
 static const pa_backend shm_backend = {
     .name = "shm",
+    /* The segments of a rank fit the second cache while it computes them. */
+    .segment_block = 1 << 20,
     .meet = pa_shm_meet,
     .excuse = pa_shm_excuse,
     .stream = pa_shm_stream,

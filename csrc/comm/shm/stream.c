@@ -94,7 +94,7 @@ static void
 write_large(pa_copier *copier, pa_cursor *to, const char *from, size_t nbytes)
 {
     const pa_part *part = &to->parts[to->index];
-    if (part->nbytes - to->offset >= nbytes) {
+    if (part->data != NULL && part->nbytes - to->offset >= nbytes) {
         pa_copier_copy(copier, part->data + to->offset, from, nbytes, true);
         to->offset += nbytes;
     } else {

@@ -1,0 +1,84 @@
+/* The results of an operation before they have values: see the header. */
+#include "py/outputs.h"
+
+#include "py/numpy.h"
+#include "py/tensor.h"
+
+#include <stdlib.h>
+
+void
+pyaccel_outputs_empty(pyaccel_outputs *outputs)
+{
+    outputs->objects = outputs->object_inline;
+    outputs->data = outputs->data_inline;
+    outputs->count = 0;
+}
+
+int
+pyaccel_outputs_init(pyaccel_outputs *outputs, size_t count)
+{
+    pyaccel_outputs_empty(outputs);
+    if (count <= PYACCEL_LEAVES_INLINE) {
+        return 0;
+    }
+    PyObject **objects = malloc(count * sizeof *objects);
+    char **data = malloc(count * sizeof *data);
+    if (objects == NULL || data == NULL) {
+        free(objects);
+        free(data);
+        PyErr_NoMemory();
+        return -1;
+    }
+    outputs->objects = objects;
+    outputs->data = data;
+    return 0;
+}
+
+void
+pyaccel_outputs_fini(pyaccel_outputs *outputs)
+{
+    for (size_t i = 0; i < outputs->count; i++) {
+        Py_XDECREF(outputs->objects[i]);
+    }
+    if (outputs->objects != outputs->object_inline) {
+        free(outputs->objects);
+        free(outputs->data);
+    }
+    pyaccel_outputs_empty(outputs);
+}
+
+int
+pyaccel_outputs_add(pyaccel_outputs *outputs, pyaccel_state *state,
+                    const pyaccel_leaves *leaves, int64_t rows)
+{
+    size_t index = outputs->count;
+    const pa_leaf *leaf = &leaves->at[index];
+    int64_t *dims = leaves->dims + leaves->extra[index].dims_at;
+    int64_t lone = rows;
+    bool joined = rows >= 0;
+    int32_t ndim = joined && leaf->ndim == 0 ? 1 : leaf->ndim;
+    int64_t *shape = leaf->ndim > 0 ? dims : &lone;
+    int64_t own_rows = shape[0];
+    size_t nbytes = leaf->itemsize;
+    shape[0] = joined ? rows : own_rows;
+    bool fits = true;
+    for (int32_t d = 0; d < ndim; d++) {
+        fits = fits && !__builtin_mul_overflow(nbytes, (size_t)shape[d], &nbytes);
+    }
+    PyObject *made = NULL;
+    if (!fits) {
+        PyErr_SetString(PyExc_MemoryError, "the result is too large for any memory");
+    } else {
+        made = leaves->extra[index].kind == PYACCEL_TENSOR
+                   ? pyaccel_tensor_make(state, leaves, index, ndim, shape, nbytes,
+                                         &outputs->data[index])
+                   : pyaccel_array_make(state, leaves, index, ndim, shape, nbytes,
+                                        &outputs->data[index]);
+    }
+    shape[0] = own_rows;
+    if (made == NULL) {
+        return -1;
+    }
+    outputs->objects[outputs->count++] = made;
+    return 0;
+}

@@ -1,0 +1,34 @@
+/* The results of an operation before they have values: new tensors and arrays. */
+#ifndef PYACCEL_PY_OUTPUTS_H
+#define PYACCEL_PY_OUTPUTS_H
+
+#include "py/leaves.h"
+
+typedef struct pyaccel_outputs {
+    PyObject **objects; /* [count], owned */
+    char **data;        /* [count], their memory */
+    size_t count;
+    PyObject *object_inline[PYACCEL_LEAVES_INLINE];
+    char *data_inline[PYACCEL_LEAVES_INLINE];
+} pyaccel_outputs;
+
+/* Starts empty, so that pyaccel_outputs_fini may be called. The struct must not be
+ * moved afterwards. */
+void
+pyaccel_outputs_empty(pyaccel_outputs *outputs);
+
+/* Makes room for `count` results. -1 with an exception. */
+int
+pyaccel_outputs_init(pyaccel_outputs *outputs, size_t count);
+
+/* Drops all results that are still here, and the room. */
+void
+pyaccel_outputs_fini(pyaccel_outputs *outputs);
+
+/* Adds the result of the next leaf: of its kind, dtype and inner shape, with `rows`
+ * rows. With `rows` negative of its very shape. -1 with an exception. */
+int
+pyaccel_outputs_add(pyaccel_outputs *outputs, pyaccel_state *state,
+                    const pyaccel_leaves *leaves, int64_t rows);
+
+#endif
