@@ -24,7 +24,9 @@ typedef struct pa_buffer {
 static inline pa_bytes
 pa_buffer_get(const pa_buffer *buffer)
 {
-    return (pa_bytes){buffer->data + buffer->begin, buffer->end - buffer->begin};
+    /* Without memory there is no place to count from. */
+    const char *data = buffer->data != NULL ? buffer->data + buffer->begin : NULL;
+    return (pa_bytes){data, buffer->end - buffer->begin};
 }
 
 /* How many bytes are in it. */

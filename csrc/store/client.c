@@ -152,9 +152,8 @@ pa_client_close(pa_client *client)
 
 /* ---- Calls ---- */
 
-pa_status
-pa_client_set(pa_client *client, pa_bytes key, pa_bytes value,
-              const pa_patience *patience, pa_error *error)
+static pa_status
+check_value(pa_bytes key, pa_bytes value, pa_error *error)
 {
     if (value.nbytes > PA_STORE_VALUE_MAX) {
         return pa_error_set(error, PA_EARGUMENT,
@@ -163,7 +162,15 @@ pa_client_set(pa_client *client, pa_bytes key, pa_bytes value,
                             value.nbytes, (int)(key.nbytes < 64 ? key.nbytes : 64),
                             key.data, PA_STORE_VALUE_MAX);
     }
+    return PA_OK;
+}
+
+pa_status
+pa_client_set(pa_client *client, pa_bytes key, pa_bytes value,
+              const pa_patience *patience, pa_error *error)
+{
     pa_call call;
+    PA_TRY(check_value(key, value, error));
     PA_TRY(pa_call_begin(&call, client, "set", patience, error));
     PA_TRY(ask(client, PA_STORE_SET, key, error));
     if (!pa_frame_put_bytes(&client->out, value)) {
@@ -201,6 +208,33 @@ pa_client_delete(pa_client *client, pa_bytes key, const pa_patience *patience,
     PA_TRY(pa_call_receive_u64(&call, &count));
     *found = count > 0;
     return PA_OK;
+}
+
+/* An answer that is a value. */
+static pa_status
+receive_value(pa_call *call, pa_bytes *value)
+{
+    uint64_t nbytes = 0;
+    PA_TRY(pa_call_receive_u64(call, &nbytes));
+    return pa_call_receive_bytes(call, nbytes, value);
+}
+
+pa_status
+pa_client_compare_set(pa_client *client, pa_bytes key, pa_bytes expected,
+                      pa_bytes desired, const pa_patience *patience, pa_bytes *now,
+                      pa_error *error)
+{
+    pa_call call;
+    PA_TRY(check_value(key, expected, error));
+    PA_TRY(check_value(key, desired, error));
+    PA_TRY(pa_call_begin(&call, client, "compare_set", patience, error));
+    PA_TRY(ask(client, PA_STORE_COMPARE_SET, key, error));
+    if (!pa_frame_put_bytes(&client->out, expected) ||
+        !pa_frame_put_bytes(&client->out, desired)) {
+        return pa_link_no_memory(client, error);
+    }
+    PA_TRY(pa_call_send(&call));
+    return receive_value(&call, now);
 }
 
 pa_status
@@ -273,15 +307,6 @@ pa_client_wait(pa_client *client, const pa_bytes *keys, size_t count,
     pa_call call;
     PA_TRY(pa_call_begin(&call, client, "wait", patience, error));
     return wait_within(&call, keys, count);
-}
-
-/* The answer to GET. */
-static pa_status
-receive_value(pa_call *call, pa_bytes *value)
-{
-    uint64_t nbytes = 0;
-    PA_TRY(pa_call_receive_u64(call, &nbytes));
-    return pa_call_receive_bytes(call, nbytes, value);
 }
 
 /* In one message: is the key there, and what is it? Mostly that is all. The answer is

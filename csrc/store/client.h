@@ -49,6 +49,14 @@ pa_status
 pa_client_add(pa_client *client, pa_bytes key, int64_t amount,
               const pa_patience *patience, int64_t *sum, pa_error *error);
 
+/* Gives the key the value `desired` if its value is `expected`, or if it has none and
+ * `expected` is empty. `*now` is its value after that (`expected` if it has none),
+ * valid until the client's next call. */
+pa_status
+pa_client_compare_set(pa_client *client, pa_bytes key, pa_bytes expected,
+                      pa_bytes desired, const pa_patience *patience, pa_bytes *now,
+                      pa_error *error);
+
 /* Whether all of the keys have a value. */
 pa_status
 pa_client_check(pa_client *client, const pa_bytes *keys, size_t count,

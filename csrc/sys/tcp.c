@@ -42,15 +42,21 @@ pa_tcp_wait(int fd, short events, uint64_t deadline, const pa_patience *patience
     }
 }
 
-/* The addresses of a host and port; the caller frees `*found`. */
 static pa_status
-look_up(const char *host, int port, int flags, struct addrinfo **found, pa_error *error)
+check_port(int port, pa_error *error)
 {
     if (port < 0 || port > PA_PORT_MAX) {
         return pa_error_set(error, PA_EARGUMENT,
                             "port %d is out of range: choose one from 0 to %d", port,
                             PA_PORT_MAX);
     }
+    return PA_OK;
+}
+
+/* The addresses of a host and port; the caller frees `*found`. */
+static pa_status
+look_up(const char *host, int port, int flags, struct addrinfo **found, pa_error *error)
+{
     char service[16];
     (void)snprintf(service, sizeof service, "%d", port);
     struct addrinfo hints = {
@@ -107,6 +113,7 @@ pa_status
 pa_tcp_listen(const char *host, int port, int *fd, int *bound, pa_error *error)
 {
     struct addrinfo *found = NULL;
+    PA_TRY(check_port(port, error));
     PA_TRY(look_up(host, port, AI_PASSIVE, &found, error));
     int opened = -1;
     for (struct addrinfo *one = found; one != NULL && opened < 0; one = one->ai_next) {
@@ -167,37 +174,58 @@ may_change(int number)
            number == EHOSTUNREACH || number == ENETUNREACH || number == EAGAIN;
 }
 
+/* One attempt at every address of a host, which is looked up unless `*found` has that
+ * already. `*again`: it has failed, with a message, but may succeed later. */
+static pa_status
+attempt(const char *host, int port, uint64_t deadline, const pa_patience *patience,
+        struct addrinfo **found, int *fd, bool *again, pa_error *error)
+{
+    pa_status status = PA_OK;
+    *again = false;
+    if (*found == NULL) {
+        status = look_up(host, port, 0, found, error);
+        /* The name of a machine that is just being started comes later. */
+        *again = status == PA_EARGUMENT;
+    }
+    for (struct addrinfo *one = *found; one != NULL; one = one->ai_next) {
+        status = connect_to(one, deadline, patience, fd);
+        if (status != PA_ESYSTEM) {
+            return status;
+        }
+    }
+    if (status == PA_ESYSTEM && *found != NULL) {
+        *again = may_change(errno);
+        return pa_error_set_errno(error, "connecting to %s port %d", host, port);
+    }
+    return status;
+}
+
 pa_status
 pa_tcp_connect(const char *host, int port, uint64_t deadline,
                const pa_patience *patience, int *fd, pa_error *error)
 {
+    PA_TRY(check_port(port, error));
     struct addrinfo *found = NULL;
-    PA_TRY(look_up(host, port, 0, &found, error));
-    pa_status status = PA_ESYSTEM;
+    pa_status status = PA_OK;
     uint64_t pause = 1000000;
-    for (;;) {
-        for (struct addrinfo *one = found; one != NULL; one = one->ai_next) {
-            status = connect_to(one, deadline, patience, fd);
-            if (status != PA_ESYSTEM) {
-                break;
-            }
-        }
-        int number = errno;
-        if (status == PA_ESYSTEM && !may_change(number)) {
-            (void)pa_error_set_errno(error, "connecting to %s port %d", host, port);
-        }
-        if (status != PA_ESYSTEM || !may_change(number)) {
+    bool again = true;
+    while (again) {
+        status = attempt(host, port, deadline, patience, &found, fd, &again, error);
+        uint64_t now = pa_clock_now();
+        if (again && now >= deadline) {
+            status = found != NULL ? PA_ETIMEOUT : status;
             break;
         }
-        uint64_t now = pa_clock_now();
         uint64_t next = now + pause < deadline ? now + pause : deadline;
-        status = pa_tcp_wait(-1, 0, next, patience);
-        if (status == PA_EINTERRUPTED || pa_clock_now() >= deadline) {
+        if (again && pa_tcp_wait(-1, 0, next, patience) == PA_EINTERRUPTED) {
+            status = PA_EINTERRUPTED;
             break;
         }
         pause = pause < 100000000 ? 2 * pause : pause;
     }
-    freeaddrinfo(found);
+    if (found != NULL) {
+        freeaddrinfo(found);
+    }
     if (status == PA_ETIMEOUT) {
         return pa_error_set(error, PA_ETIMEOUT,
                             "connecting to %s port %d: nobody answered there within "

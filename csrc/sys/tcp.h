@@ -30,8 +30,9 @@ pa_status
 pa_tcp_listen(const char *host, int port, int *fd, int *bound, pa_error *error);
 
 /* A connected, non-blocking, close-on-exec socket without Nagle's delay. Waits: while
- * nobody listens there it tries again, until `deadline`. The caller closes `*fd`. A
- * `host` that is a name is looked up first, which takes as long as the system says. */
+ * nobody listens there, or the name is unknown, it tries again, until `deadline`. The
+ * caller closes `*fd`. A `host` that is a name is looked up first, which takes as long
+ * as the system says; PA_EARGUMENT if it is unknown at the end too. */
 pa_status
 pa_tcp_connect(const char *host, int port, uint64_t deadline,
                const pa_patience *patience, int *fd, pa_error *error);

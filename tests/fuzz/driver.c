@@ -1,9 +1,9 @@
 /* Feeds a fuzz target without libFuzzer: seeds, changed by a generator that is seeded.
  *
- *     driver INPUTS SEED
+ *     driver INPUTS SEED     runs so many inputs; the same numbers give the same ones
+ *     driver FOLDER          writes the seeds there, each a file, for libFuzzer
  *
- * The same numbers give the same inputs. It keeps some of what it made as new material,
- * so that changes add up. */
+ * It keeps some of what it made as new material, so that changes add up. */
 #include "fuzz.h"
 
 #include <stdio.h>
@@ -84,15 +84,26 @@ change(input *one, const input *other, uint64_t *state)
     one->size = one->size > 0 ? one->size : 1;
 }
 
-int
-main(int argc, char **argv)
+static int
+write_seeds(const char *folder)
 {
-    if (argc != 3) {
-        (void)fprintf(stderr, "usage: %s INPUTS SEED\n", argv[0]);
-        return 2;
+    static input one;
+    for (size_t i = 0; (one.size = fuzz_seed(i, one.data, ROOM)) > 0; i++) {
+        char path[ROOM];
+        (void)snprintf(path, sizeof path, "%s/%zu", folder, i);
+        FILE *file = fopen(path, "wb");
+        if (file == NULL || fwrite(one.data, 1, one.size, file) != one.size ||
+            fclose(file) != 0) {
+            perror(path);
+            return 1;
+        }
     }
-    unsigned long long inputs = strtoull(argv[1], NULL, 10);
-    uint64_t state = strtoull(argv[2], NULL, 10);
+    return 0;
+}
+
+static void
+run_inputs(unsigned long long inputs, uint64_t state)
+{
     static input pool[POOL];
     size_t seeds = 0;
     while (seeds < POOL &&
@@ -117,5 +128,19 @@ main(int argc, char **argv)
         }
     }
     (void)printf("%llu inputs\n", inputs);
+}
+
+int
+main(int argc, char **argv)
+{
+    if (argc == 2) {
+        return write_seeds(argv[1]);
+    }
+    if (argc != 3) {
+        (void)fprintf(stderr, "usage: %s INPUTS SEED, or %s FOLDER\n", argv[0],
+                      argv[0]);
+        return 2;
+    }
+    run_inputs(strtoull(argv[1], NULL, 10), strtoull(argv[2], NULL, 10));
     return 0;
 }

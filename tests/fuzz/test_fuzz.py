@@ -12,6 +12,6 @@ INPUTS = 100_000
 def test_arbitrary_inputs_do_no_harm(target):
     if reason := runner.unavailable("address"):
         pytest.skip(reason)
-    status, output = build.run(build.build(target), INPUTS, seed=1)
+    status, output = build.run(build.build(target), INPUTS, 1)
     assert status == 0, f"{target} ended with status {status}:\n{output}"
     assert output == f"{INPUTS} inputs\n"
