@@ -18,7 +18,8 @@ INPUT_BYTES = 4096  # at most, as in driver.c
 
 # Lengths that a peer invents ask for memory that there is not: malloc then says so.
 ENVIRONMENT = {
-    "ASAN_OPTIONS": "allocator_may_return_null=1:max_allocation_size_mb=256",
+    "ASAN_OPTIONS": "allocator_may_return_null=1:max_allocation_size_mb=34:"
+    "quarantine_size_mb=16",
     "UBSAN_OPTIONS": "print_stacktrace=1",
 }
 

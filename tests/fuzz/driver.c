@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROOM = 4096, POOL = 64, CHANGES = 8 };
+enum { ROOM = 4096, POOL = 512, CHANGES = 8 };
 
 typedef struct input {
     size_t size;

@@ -14,4 +14,5 @@ def test_arbitrary_inputs_do_no_harm(target):
         pytest.skip(reason)
     status, output = build.run(build.build(target), INPUTS, 1)
     assert status == 0, f"{target} ended with status {status}:\n{output}"
-    assert output == f"{INPUTS} inputs\n"
+    # Before that the sanitizer may say which requests for memory it has refused.
+    assert output.endswith(f"{INPUTS} inputs\n")

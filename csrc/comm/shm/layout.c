@@ -5,6 +5,7 @@
 #include "sys/futex.h"
 #include "sys/segment.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -84,27 +85,31 @@ pa_shm_layout_map(int fd, int size, pa_shm_map *map, pa_error *error)
 {
     *map = (pa_shm_map){0};
     PA_TRY(pa_segment_map(fd, &map->base, &map->nbytes, error));
-    const pa_shm_header *header = map->base;
+    pa_shm_header header = {0};
+    if (map->nbytes >= sizeof header) {
+        /* A copy, so that what was checked is what is used. */
+        memcpy(&header, map->base, offsetof(pa_shm_header, broken));
+    }
     offsets at;
-    if (map->nbytes < sizeof *header || header->magic != PA_SHM_MAGIC ||
-        header->version != PA_SHM_VERSION || header->size > INT32_MAX ||
-        !offsets_find((int)header->size, &at) || header->nbytes != at.end ||
-        map->nbytes != at.end || header->chunk_bytes != PA_SHM_CHUNK_BYTES ||
-        header->ring_chunks != PA_SHM_RING_CHUNKS) {
+    if (header.magic != PA_SHM_MAGIC || header.version != PA_SHM_VERSION ||
+        header.size > INT32_MAX || !offsets_find((int)header.size, &at) ||
+        header.nbytes != at.end || map->nbytes != at.end ||
+        header.chunk_bytes != PA_SHM_CHUNK_BYTES ||
+        header.ring_chunks != PA_SHM_RING_CHUNKS) {
         pa_shm_layout_unmap(map);
         return pa_error_set(error, PA_EARGUMENT,
                             "descriptor %d is not the segment of a group made by this "
                             "version of pyaccel; every process must use the same one",
                             fd);
     }
-    if (size != 0 && header->size != (uint32_t)size) {
-        uint32_t made_for = header->size;
+    if (size != 0 && header.size != (uint32_t)size) {
         pa_shm_layout_unmap(map);
         return pa_error_set(error, PA_EARGUMENT,
                             "the group's segment was made for %u ranks, but this "
                             "process was told that there are %d",
-                            made_for, size);
+                            header.size, size);
     }
+    map->size = (int)header.size;
     map_point(map, &at);
     return PA_OK;
 }
@@ -134,7 +139,7 @@ pa_shm_ring(pa_shm_map *map, int rank)
 void
 pa_shm_ring_all(pa_shm_map *map)
 {
-    for (uint32_t rank = 0; rank < map->header->size; rank++) {
+    for (int rank = 0; rank < map->size; rank++) {
         ring_if_waiting(&map->bells[rank]);
     }
 }
@@ -152,4 +157,19 @@ pa_shm_break(pa_shm_map *map, pa_status status, const char *text)
     atomic_store(&header->broken, PA_SHM_BROKEN);
     pa_shm_ring_all(map);
     return true;
+}
+
+pa_status
+pa_shm_broken_by(const pa_shm_map *map, char *text, size_t capacity)
+{
+    const pa_shm_header *header = map->header;
+    (void)snprintf(text, capacity, "%.*s", PA_SHM_TEXT, header->broken_text);
+    switch (header->broken_status) {
+    case PA_ETIMEOUT:
+        return PA_ETIMEOUT;
+    case PA_EPEER:
+        return PA_EPEER;
+    default:
+        return PA_EBROKEN;
+    }
 }

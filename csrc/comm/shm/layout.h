@@ -81,6 +81,7 @@ _Static_assert(sizeof(pa_shm_line) == 256, "a card is four cache lines");
 typedef struct pa_shm_map {
     void *base;
     size_t nbytes;
+    int size; /* ranks; that of the header is in the hands of every rank */
     pa_shm_header *header;
     pa_shm_member *members; /* [size] */
     pa_shm_bell *bells;     /* [size] */
@@ -117,5 +118,10 @@ pa_shm_ring_all(pa_shm_map *map);
 /* Breaks the group with a status and a text; false if it was broken already. */
 bool
 pa_shm_break(pa_shm_map *map, pa_status status, const char *text);
+
+/* Copies the text that broke the group, and gives its status. Another process wrote
+ * both: what cannot be is cut, or PA_EBROKEN. */
+pa_status
+pa_shm_broken_by(const pa_shm_map *map, char *text, size_t capacity);
 
 #endif

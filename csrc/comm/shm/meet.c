@@ -2,6 +2,7 @@
  * the lines of all. No barrier follows: see layout.h on why two banks suffice. */
 #include "comm/shm/rank.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* The meeting that a rank waits in. */
@@ -39,6 +40,7 @@ show(pa_shm *shm, const pa_card *card)
     line->ninline = card->ninline;
     if (card->ninline > 0) {
         memcpy(line->inlined, card->inlined, card->ninline);
+        memcpy(shm->inlined, card->inlined, card->ninline);
     }
     atomic_store(&line->round, number);
     for (int rank = 0; rank < shm->base.size; rank++) {
@@ -80,6 +82,26 @@ settle(pa_shm *shm, uint32_t op, const pa_hooks *hooks, pa_error *error)
     return PA_OK;
 }
 
+/* The card in a line, which another process may write to at any time: its length is
+ * never trusted, and read once. */
+static pa_card
+read_line(const pa_shm_line *line)
+{
+    pa_shm_line head;
+    memcpy(&head, line, offsetof(pa_shm_line, inlined));
+    return (pa_card){
+        .op = head.op,
+        .root = head.root,
+        .fingerprint = head.fingerprint,
+        .nbytes = head.nbytes,
+        .head = head.head,
+        .count = head.count,
+        .ninline = head.ninline < PA_CARD_INLINE ? head.ninline : PA_CARD_INLINE,
+        .failed = head.failed != 0,
+        .inlined = line->inlined,
+    };
+}
+
 pa_status
 pa_shm_meet(pa_comm *comm, const pa_card *mine, pa_card *all, const pa_hooks *hooks,
             pa_error *error)
@@ -90,22 +112,12 @@ pa_shm_meet(pa_comm *comm, const pa_card *mine, pa_card *all, const pa_hooks *ho
     PA_TRY(wait_for_all(shm, mine->op, hooks, error));
     const pa_shm_line *bank = bank_of(shm, shm->meeting);
     for (int rank = 0; rank < comm->size; rank++) {
-        const pa_shm_line *line = &bank[rank];
-        /* The line is another process's: never trust its length. */
-        uint32_t ninline =
-            line->ninline < PA_CARD_INLINE ? line->ninline : PA_CARD_INLINE;
-        all[rank] = (pa_card){
-            .op = line->op,
-            .root = line->root,
-            .fingerprint = line->fingerprint,
-            .nbytes = line->nbytes,
-            .head = line->head,
-            .count = line->count,
-            .ninline = ninline,
-            .failed = line->failed != 0,
-            .inlined = line->inlined,
-        };
+        all[rank] = read_line(&bank[rank]);
     }
+    /* Lengths of what this rank itself sends are never taken from where others write.
+     */
+    all[comm->rank] = *mine;
+    all[comm->rank].inlined = shm->inlined;
     return PA_OK;
 }
 

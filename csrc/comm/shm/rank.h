@@ -27,6 +27,7 @@ typedef struct pa_shm {
     int *pidfds;        /* [size] pidfd of each peer, or -1 */
     pa_cursor *cursors; /* [size] scratch of a stream */
     size_t *todo;       /* [size] scratch of a stream: bytes still to take */
+    char inlined[PA_CARD_INLINE]; /* of the own card */
 } pa_shm;
 
 /* One wait, in three phases; see waiter.c. */

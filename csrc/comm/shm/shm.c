@@ -93,7 +93,7 @@ shm_broken(pa_comm *comm, char *text, size_t capacity)
     if (atomic_load(&shm->map.header->broken) != PA_SHM_BROKEN) {
         return false;
     }
-    (void)snprintf(text, capacity, "%s", shm->map.header->broken_text);
+    (void)pa_shm_broken_by(&shm->map, text, capacity);
     return true;
 }
 
@@ -158,7 +158,7 @@ pa_status
 pa_shm_attach_mapped(const pa_shm_map *map, int rank, const int *pidfds, pa_comm **comm,
                      pa_error *error)
 {
-    int size = (int)map->header->size;
+    int size = map->size;
     if (rank < 0 || rank >= size) {
         return pa_error_set(error, PA_EARGUMENT,
                             "rank %d is out of range for a group of %d", rank, size);
@@ -243,10 +243,10 @@ pa_status
 pa_shm_owner_mark_ended(pa_shm_owner *owner, int rank, const char *text,
                         pa_error *error)
 {
-    if (rank < 0 || (uint32_t)rank >= owner->map.header->size) {
+    if (rank < 0 || rank >= owner->map.size) {
         return pa_error_set(error, PA_EARGUMENT,
-                            "rank %d is out of range for a group of %u", rank,
-                            owner->map.header->size);
+                            "rank %d is out of range for a group of %d", rank,
+                            owner->map.size);
     }
     pa_shm_member *slot = &owner->map.members[rank];
     uint32_t state = atomic_load(&slot->state);

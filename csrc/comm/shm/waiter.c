@@ -117,11 +117,11 @@ pa_shm_whole(pa_shm *shm, uint32_t op, pa_error *error)
             pa_op_text(op));
     }
     char text[PA_SHM_TEXT];
-    (void)snprintf(text, sizeof text, "%s", header->broken_text);
+    pa_status status = pa_shm_broken_by(&shm->map, text, sizeof text);
     if (!shm->told) {
         /* Somebody who asked without an error buffer has heard nothing. */
         shm->told = error != NULL;
-        return pa_error_set(error, (pa_status)header->broken_status, "%s", text);
+        return pa_error_set(error, status, "%s", text);
     }
     return pa_error_set(error, PA_EBROKEN,
                         "%s: the group cannot be used any more after this failure: %s",
