@@ -134,7 +134,7 @@ run_wait(pa_client *client, pyaccel_store_call *call)
 
 /* A macro because Python does not tell a function which method it was called as: each
  * needs a function of its own, and they differ in their tables alone. */
-#define METHOD(method_name, method_kinds, least, method_answer, ...)                   \
+#define PYACCEL_CLIENT_METHOD(method_name, method_kinds, least, method_answer, ...)    \
     static PyObject *client_##method_name(PyObject *object,                            \
                                           PyObject *const *arguments,                  \
                                           Py_ssize_t count, PyObject *names)           \
@@ -149,14 +149,14 @@ run_wait(pa_client *client, pyaccel_store_call *call)
         };                                                                             \
         return pyaccel_store_call_make(object, &method, arguments, count, names);      \
     }
-METHOD(set, "kv", 2, ' ', "key", "value")
-METHOD(get, "kt", 1, 'v', "key", "timeout")
-METHOD(compare_set, "kvv", 3, 'v', "key", "expected", "desired")
-METHOD(add, "kn", 2, 'n', "key", "amount")
-METHOD(delete_key, "k", 1, 'b', "key")
-METHOD(check, "l", 1, 'b', "keys")
-METHOD(wait, "lt", 1, ' ', "keys", "timeout")
-#undef METHOD
+PYACCEL_CLIENT_METHOD(set, "kv", 2, ' ', "key", "value")
+PYACCEL_CLIENT_METHOD(get, "kt", 1, 'v', "key", "timeout")
+PYACCEL_CLIENT_METHOD(compare_set, "kvv", 3, 'v', "key", "expected", "desired")
+PYACCEL_CLIENT_METHOD(add, "kn", 2, 'n', "key", "amount")
+PYACCEL_CLIENT_METHOD(delete_key, "k", 1, 'b', "key")
+PYACCEL_CLIENT_METHOD(check, "l", 1, 'b', "keys")
+PYACCEL_CLIENT_METHOD(wait, "lt", 1, ' ', "keys", "timeout")
+#undef PYACCEL_CLIENT_METHOD
 
 /* ---- The type ---- */
 

@@ -50,7 +50,7 @@ def build(target):
 
 
 def build_for_libfuzzer(target):
-    """The same with libFuzzer in the place of driver.c; its compiler has to be clang."""
+    """The same with libFuzzer in the place of driver.c, which only clang has."""
     folder = runner.BUILD / "libfuzzer"
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / target

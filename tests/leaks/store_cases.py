@@ -89,7 +89,7 @@ def client_refused(comm, given):
 
 @case(
     *("StoreClient.set", "StoreClient.get", "StoreClient.add", "StoreClient.check"),
-    *("StoreClient.wait", "StoreClient.delete_key"),
+    *("StoreClient.wait", "StoreClient.delete_key", "StoreClient.compare_set"),
     calls=50,
 )
 def calls(comm, given):
@@ -98,6 +98,7 @@ def calls(comm, given):
         client.set(given.text, value)
         assert client.get(given.text) == value
         assert client.get(given.text, timeout=5.0) == value
+        assert client.compare_set(given.text, b"", b"other") == value
         assert client.add("number", 2) == 2
         assert client.check([given.text, "number"])
         assert not client.check(["absent"])
@@ -108,7 +109,7 @@ def calls(comm, given):
 
 @case(
     *("StoreClient.set", "StoreClient.get", "StoreClient.add", "StoreClient.check"),
-    *("StoreClient.wait", "StoreClient.delete_key"),
+    *("StoreClient.wait", "StoreClient.delete_key", "StoreClient.compare_set"),
     calls=30,
 )
 def calls_refused(comm, given):
@@ -123,6 +124,7 @@ def calls_refused(comm, given):
             lambda: client.get(5),
             lambda: client.get("key", given.text),
             lambda: client.add("key", given.text),
+            lambda: client.compare_set("key", b"", given.text),
             lambda: client.check(given.text),
             lambda: client.check([given.text, 5]),
             lambda: client.wait(given.text),

@@ -84,6 +84,15 @@ def test_every_call(connect):
     assert client.get("empty") == b""
 
 
+def test_compare_set_takes_the_first(connect):
+    client, other = connect(), connect()
+    assert client.compare_set("key", b"", b"first") == b"first"
+    assert other.compare_set("key", b"", b"second") == b"first"
+    assert other.compare_set("key", b"first", b"third") == b"third"
+    assert client.compare_set("none", b"expected", b"desired") == b"expected"
+    assert not client.check(["none"])
+
+
 def test_a_value_may_have_8_mebibytes(connect):
     client = connect()
     value = random.Random(1).randbytes(8 << 20)
@@ -91,6 +100,8 @@ def test_a_value_may_have_8_mebibytes(connect):
     assert client.get("key") == value
     with pytest.raises(ValueError, match="8388609 bytes for the key 'key'"):
         client.set("key", value + b"x")
+    with pytest.raises(ValueError, match="8388609 bytes for the key 'key'"):
+        client.compare_set("key", b"", value + b"x")
     with pytest.raises(ValueError, match="a key of 8192 bytes"):
         client.get("k" * 8192)
     assert client.check(["key"])
@@ -214,6 +225,8 @@ def test_a_taken_port_is_an_os_error(server):
         (lambda c: c.set("key", "text"), TypeError),
         (lambda c: c.set(b"key", b"value"), TypeError),
         (lambda c: c.set("key"), TypeError),
+        (lambda c: c.compare_set("key", b"", "text"), TypeError),
+        (lambda c: c.compare_set("key", b""), TypeError),
         (lambda c: c.check("key"), TypeError),
         (lambda c: c.wait([1]), TypeError),
         (lambda c: c.wait(7), TypeError),
