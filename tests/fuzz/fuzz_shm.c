@@ -33,14 +33,7 @@ enum { DIFFERS = 1, STREAMS = 2, LATE = 4 };
 /* Where bytes are written. */
 enum { HEADER, MEMBERS, LINES, DESCRIPTION, RING, PLACES };
 
-enum {
-    HEAD = 2,
-    PATCH = 4,
-    ROOM = 8192,
-    RESULT_MAX = 1 << 20,
-    PEER = 1,
-    CHUNKS = 3
-};
+enum { HEAD = 2, PATCH = 4, ROOM = 8192, RESULT_MAX = 1 << 20, PEER = 1, CHUNKS = 3 };
 
 static struct {
     int fd;
