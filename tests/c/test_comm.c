@@ -392,6 +392,40 @@ a_caller_can_stop_waiting(void)
 
 /* ---- Joining ---- */
 
+/* Rank 0 sends one piece of memory so often that the stream lasts, and is stopped; the
+ * others read all the time and so have to notice by themselves. */
+static void
+be_interrupted_in_a_stream(pa_comm *comm)
+{
+    enum { PIECES = 4096, PIECE_BYTES = 1 << 20 };
+    int missing = -1;
+    bool sends = pa_comm_rank(comm) == 0;
+    pa_hooks hooks = {.context = &missing, .tick = stop_at_once};
+    pa_error error = PA_ERROR_INIT;
+    char *piece = calloc(1, PIECE_BYTES);
+    pa_part *parts = calloc(PIECES, sizeof *parts);
+    CHECK(piece != NULL && parts != NULL);
+    for (size_t i = 0; i < PIECES; i++) {
+        parts[i] = (pa_part){piece, PIECE_BYTES};
+    }
+    size_t all = (size_t)PIECES * PIECE_BYTES;
+    pa_flow flows[MOST_RANKS] = {{.nparts = PIECES, .nbytes = all}};
+    pa_flow send = {.parts = parts, .nparts = PIECES, .nbytes = sends ? all : 0};
+    pa_status status = pa_comm_stream(comm, PA_OP_BROADCAST, &send, flows,
+                                      sends ? &hooks : NULL, &error);
+    CHECK_EQUAL(status, sends ? PA_EINTERRUPTED : PA_EPEER);
+    CHECK(strstr(error.message, "rank 0 was interrupted") != NULL);
+    free(parts);
+    free(piece);
+}
+
+static void
+a_caller_can_stop_a_stream_that_never_waits(void)
+{
+    on_ranks(2, 60 * SECOND_NS, be_interrupted_in_a_stream);
+    on_ranks(3, 60 * SECOND_NS, be_interrupted_in_a_stream);
+}
+
 static void
 the_owner_tells_how_a_rank_ended(void)
 {
@@ -452,6 +486,7 @@ main(void)
         TESTING(who_leaves_is_not_waited_for),
         TESTING(abort_wakes_everybody),
         TESTING(a_caller_can_stop_waiting),
+        TESTING(a_caller_can_stop_a_stream_that_never_waits),
         TESTING(the_owner_tells_how_a_rank_ended),
         TESTING(bad_joins_are_refused),
     };

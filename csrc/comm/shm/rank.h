@@ -65,6 +65,11 @@ pa_shm_waiter_pause(pa_shm_waiter *waiter, pa_error *error);
 void
 pa_shm_waiter_progress(pa_shm_waiter *waiter);
 
+/* Called every few MiB by who finds work all the time: looks whether the group is whole
+ * and asks the caller, every 25 ms, whether to go on. As pa_shm_waiter_pause. */
+pa_status
+pa_shm_waiter_busy(pa_shm_waiter *waiter, pa_error *error);
+
 /* Ends the wait, on every path. */
 void
 pa_shm_waiter_end(pa_shm_waiter *waiter);

@@ -13,6 +13,9 @@
 /* A destination that is larger than this will not be read again from the cache. */
 enum { LARGE_BYTES = 4 << 20 };
 
+/* Steps, each of at least a chunk, after which a rank that never pauses looks up. */
+enum { STEPS_A_LOOK = 16 };
+
 typedef struct stream {
     pa_shm *shm;
     const pa_flow *send;
@@ -187,6 +190,7 @@ pa_shm_stream(pa_comm *comm, uint32_t op, const pa_flow *send, const pa_flow *re
     }
     pa_status status = PA_OK;
     bool paused = false;
+    uint32_t steps = 0;
     while (status == PA_OK && (s.to_put > 0 || s.to_copy > 0 || s.taking)) {
         if (!step(&s)) {
             if (s.to_put == 0 && s.to_copy == 0 && !s.taking) {
@@ -194,9 +198,14 @@ pa_shm_stream(pa_comm *comm, uint32_t op, const pa_flow *send, const pa_flow *re
             }
             paused = true;
             status = pa_shm_waiter_pause(&waiter, error);
-        } else if (paused) {
+            continue;
+        }
+        if (paused) {
             paused = false;
             pa_shm_waiter_progress(&waiter);
+        }
+        if (++steps % STEPS_A_LOOK == 0) {
+            status = pa_shm_waiter_busy(&waiter, error);
         }
     }
     pa_shm_waiter_end(&waiter);

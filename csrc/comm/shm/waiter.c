@@ -207,6 +207,28 @@ fail_gone(pa_shm_waiter *waiter, pa_error *error)
     return break_group(waiter, PA_EPEER, text, error);
 }
 
+/* Asks the caller, unless that was just now, whether to go on. */
+static pa_status
+ask_caller(pa_shm_waiter *waiter, uint64_t now, pa_error *error)
+{
+    const pa_shm *shm = waiter->shm;
+    if (now - waiter->ticked_ns < TICK_NS) {
+        return PA_OK;
+    }
+    waiter->ticked_ns = now;
+    uint64_t waited = waiter->started_ns != 0 ? now - waiter->started_ns : 0;
+    if (waiter->hooks != NULL && waiter->hooks->tick != NULL &&
+        !waiter->hooks->tick(waiter->hooks->context, waited, first_missing(waiter))) {
+        char text[PA_SHM_TEXT];
+        (void)snprintf(text, sizeof text, "%s on shm: rank %d was interrupted",
+                       pa_op_text(waiter->op), shm->base.rank);
+        (void)pa_shm_break(&waiter->shm->map, PA_EPEER, text);
+        waiter->shm->told = true;
+        return pa_error_set(error, PA_EINTERRUPTED, "%s", text);
+    }
+    return PA_OK;
+}
+
 /* Looks for what ends a wait: a peer that is gone, the deadline, the caller. */
 static pa_status
 look_up(pa_shm_waiter *waiter, uint64_t now, pa_error *error)
@@ -227,21 +249,7 @@ look_up(pa_shm_waiter *waiter, uint64_t now, pa_error *error)
     if (now - waiter->started_ns >= shm->base.timeout_ns) {
         return fail_timeout(waiter, error);
     }
-    if (now - waiter->ticked_ns < TICK_NS) {
-        return PA_OK;
-    }
-    waiter->ticked_ns = now;
-    if (waiter->hooks != NULL && waiter->hooks->tick != NULL &&
-        !waiter->hooks->tick(waiter->hooks->context, now - waiter->started_ns,
-                             first_missing(waiter))) {
-        char text[PA_SHM_TEXT];
-        (void)snprintf(text, sizeof text, "%s on shm: rank %d was interrupted",
-                       pa_op_text(waiter->op), shm->base.rank);
-        (void)pa_shm_break(&waiter->shm->map, PA_EPEER, text);
-        waiter->shm->told = true;
-        return pa_error_set(error, PA_EINTERRUPTED, "%s", text);
-    }
-    return PA_OK;
+    return ask_caller(waiter, now, error);
 }
 
 /* Says that this rank waits, or sleeps if it said so before. */
@@ -264,6 +272,18 @@ sleep_on_bell(pa_shm_waiter *waiter, uint64_t now)
 }
 
 pa_status
+pa_shm_waiter_busy(pa_shm_waiter *waiter, pa_error *error)
+{
+    pa_shm *shm = waiter->shm;
+    if (atomic_load_explicit(&shm->map.header->broken, memory_order_relaxed) != 0) {
+        return pa_shm_whole(shm, waiter->op, error);
+    }
+    uint64_t now = pa_clock_now();
+    waiter->ticked_ns = waiter->ticked_ns != 0 ? waiter->ticked_ns : now;
+    return ask_caller(waiter, now, error);
+}
+
+pa_status
 pa_shm_waiter_pause(pa_shm_waiter *waiter, pa_error *error)
 {
     pa_shm *shm = waiter->shm;
@@ -282,7 +302,8 @@ pa_shm_waiter_pause(pa_shm_waiter *waiter, pa_error *error)
     uint64_t now = pa_clock_now();
     if (waiter->started_ns == 0) {
         waiter->started_ns = now;
-        waiter->ticked_ns = now;
+        /* Pauses may be short and many: they do not put the next tick off. */
+        waiter->ticked_ns = waiter->ticked_ns != 0 ? waiter->ticked_ns : now;
     }
     uint64_t idle = now - waiter->started_ns;
     if (spins && !waiter->yielding && idle < policy->spin_ns) {
