@@ -4,8 +4,6 @@ Importing the package imports neither torch nor NumPy: every public name is look
 in the table below and imported at its first use.
 """
 
-from importlib import import_module
-
 # As typing's, of which the import would cost more than the rest of this file.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,6 +43,9 @@ def __getattr__(name):
     module = _NAMES.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Imported here, as the launcher does without it.
+    from importlib import import_module
+
     value = getattr(import_module(module), name)
     globals()[name] = value
     return value

@@ -58,12 +58,31 @@ hash_tuple(pyaccel_state *state, PyObject *tuple, uint64_t *hash)
     return status;
 }
 
+/* Whether `key` is a member of an enumeration; -1 with an exception. The type is looked
+ * up at the first need, since importing it takes long. */
+static int
+is_member(pyaccel_state *state, PyObject *key)
+{
+    if (state->Enum == NULL) {
+        PyObject *module = PyImport_ImportModule("enum");
+        if (module == NULL) {
+            return -1;
+        }
+        state->Enum = PyObject_GetAttrString(module, "Enum");
+        Py_DECREF(module);
+        if (state->Enum == NULL) {
+            return -1;
+        }
+    }
+    return PyObject_IsInstance(key, state->Enum);
+}
+
 /* The value of a key whose type is in the hash. Subclasses of the plain types may have
  * a repr of their own, so it is not asked. */
 static int
 hash_value(pyaccel_state *state, PyObject *key, uint64_t *hash)
 {
-    int member = PyObject_IsInstance(key, state->Enum);
+    int member = is_member(state, key);
     if (member != 0) {
         return member < 0 ? -1 : hash_member(state, key, hash);
     }

@@ -5,6 +5,7 @@
 #include "py/names.h"
 #include "py/object.h"
 #include "py/segment.h"
+#include "py/spawn.h"
 #include "py/split.h"
 #include "py/state.h"
 #include "py/store_client.h"
@@ -19,7 +20,7 @@ static int (*const setup_steps[])(PyObject *module) = {
     pyaccel_error_setup,   pyaccel_names_setup,        pyaccel_block_setup,
     pyaccel_tensor_setup,  pyaccel_pickle_setup,       pyaccel_comm_setup,
     pyaccel_segment_setup, pyaccel_store_server_setup, pyaccel_store_client_setup,
-    pyaccel_split_setup,   pyaccel_system_setup,
+    pyaccel_split_setup,   pyaccel_system_setup,       pyaccel_spawn_setup,
 };
 
 static int

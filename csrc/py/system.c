@@ -1,4 +1,4 @@
-/* Functions about the machine, the process and this build: see the header. */
+/* Functions about the machine and this build: see the header. */
 #include "py/system.h"
 
 #include "comm/shm/layout.h"
@@ -7,7 +7,6 @@
 #include "sys/copy.h"
 #include "sys/cpus.h"
 #include "sys/pool.h"
-#include "sys/process.h"
 
 static PyObject *
 usable_cpus(PyObject *module, PyObject *unused)
@@ -15,22 +14,6 @@ usable_cpus(PyObject *module, PyObject *unused)
     (void)module;
     (void)unused;
     return PyFloat_FromDouble(pa_cpus_usable());
-}
-
-static PyObject *
-parent_death_signal(PyObject *module, PyObject *number)
-{
-    long signal = PyLong_AsLong(number);
-    if (signal == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    pa_error error = PA_ERROR_INIT;
-    int checked = signal < 0 || signal > INT32_MAX ? -1 : (int)signal;
-    pa_status status = pa_process_die_with_parent(checked, &error);
-    if (status != PA_OK) {
-        return pyaccel_error_raise(pyaccel_state_get(module), status, &error);
-    }
-    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -64,9 +47,6 @@ static PyMethodDef system_methods[] = {
     {"usable_cpus", usable_cpus, METH_NOARGS,
      PyDoc_STR("usable_cpus($module, /)\n--\n\n"
                "Processors this process may use: affinity and cgroup quota.")},
-    {"parent_death_signal", parent_death_signal, METH_O,
-     PyDoc_STR("parent_death_signal($module, signal, /)\n--\n\n"
-               "Asks for a signal to this process when its parent ends.")},
     {"build_info", build_info, METH_NOARGS,
      PyDoc_STR("build_info($module, /)\n--\n\n"
                "How the core was built and what it uses, as a dict.")},

@@ -1,10 +1,10 @@
-/* Functions about the machine, the process and this build. */
+/* Functions about the machine and this build. */
 #ifndef PYACCEL_PY_SYSTEM_H
 #define PYACCEL_PY_SYSTEM_H
 
 #include "py/state.h"
 
-/* Adds usable_cpus, parent_death_signal and build_info. -1 on failure. */
+/* Adds usable_cpus and build_info. -1 on failure. */
 int
 pyaccel_system_setup(PyObject *module);
 

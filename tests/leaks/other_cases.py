@@ -1,6 +1,6 @@
 """Leak cases of splitting, and of what concerns the machine and the process."""
 
-import signal
+import os
 
 import numpy as np
 import pytest
@@ -85,12 +85,18 @@ def facts(comm, given):
     assert _C.usable_cpus() > 0
 
 
-@case("parent_death_signal")
-def parent_death_signal(comm, given):
-    _C.parent_death_signal(signal.SIGKILL)
-    for wrong, kinds in ((-1, OSError), (given.text, TypeError), (1 << 80, Exception)):
-        with pytest.raises((kinds, ValueError)):
-            _C.parent_death_signal(wrong)
+@case("spawn")
+def spawn(comm, given):
+    pid = _C.spawn([b"/bin/true"], [b"A=1"], (0, 1, 2), pid_entry=b"PID=%")
+    assert os.waitpid(pid, 0)[1] == 0
+    with pytest.raises(FileNotFoundError):
+        _C.spawn([b"/nowhere/program"], [], (0, 1, 2))
+    for arguments in ([], [b"null\0byte"]):
+        with pytest.raises(ValueError):
+            _C.spawn(arguments, [], (0, 1, 2))
+    for variables in ([given.text], given.text):
+        with pytest.raises(TypeError):
+            _C.spawn([b"/bin/true"], variables, (0, 1, 2))
 
 
 @case("force_tensor_path")

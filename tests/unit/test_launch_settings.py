@@ -245,7 +245,7 @@ def test_where_the_default_file_is(monkeypatch):
         (["--main_process_ip=10.1.2.3"], "main_process_ip is '10.1.2.3'"),
         (["--max_restarts=3"], "max_restarts is 3"),
         (["--rdzv_backend=etcd"], "only static or c10d can be given"),
-        (["--log_dir=logs"], "leave it out"),
+        (["--mpirun_hostfile=hosts"], "leave it out"),
         (["--multi_gpu", "--gpu_ids=0", "--num_processes=2"], "fewer than two GPUs"),
     ],
 )

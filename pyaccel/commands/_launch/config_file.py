@@ -51,8 +51,11 @@ def default_path():
     """Where accelerate keeps the file that counts when none is named."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("HF_HOME", os.path.join(cache, "huggingface"))
-    home = os.path.expanduser(home)
-    return os.path.join(home, "accelerate", "default_config.yaml")
+    folder = os.path.join(os.path.expanduser(home), "accelerate")
+    path = os.path.join(folder, "default_config.yaml")
+    # Long ago it was written as JSON, which counts where it is the only one.
+    old = os.path.join(folder, "default_config.json")
+    return old if os.path.isfile(old) and not os.path.isfile(path) else path
 
 
 def read(path):

@@ -54,16 +54,18 @@ def shared(settings, port, threads):
     return environment
 
 
-def of_rank(common, rank, pid, segment_fd):
-    """The environment of the worker `rank`, composed in that worker, whose pid it is.
+def of_rank(common, rank):
+    """The environment of the worker `rank`."""
+    return dict(common, RANK=str(rank), LOCAL_RANK=str(rank))
 
-    PYACCEL_CONTROL names the pid so that a child of the worker, which inherits the
-    variables, does not take itself for the worker.
+
+def control(segment_fd):
+    """The entry that names the shared memory; empty if there is none.
+
+    The worker's pid comes in the place of the `%`: so a child of the worker, which
+    inherits the variables, does not take itself for the worker.
     """
-    environment = dict(common, RANK=str(rank), LOCAL_RANK=str(rank))
-    if segment_fd is not None:
-        environment["PYACCEL_CONTROL"] = f"{pid}:{segment_fd}"
-    return environment
+    return b"" if segment_fd is None else b"PYACCEL_CONTROL=%%:%d" % segment_fd
 
 
 def threads(settings, cores):

@@ -4,12 +4,18 @@ Names, defaults and choices are accelerate's. Every long option may be spelled w
 `-` or `_` between its words; none may be abbreviated.
 """
 
-from collections import namedtuple
 
-# kind: "flag" (takes no value), "int", "float" or "text".
-Option = namedtuple(
-    "Option", "name kind default help choices short", defaults=(None, None)
-)
+class Option:
+    """One option; `kind` is "flag" (takes no value), "int", "float" or "text"."""
+
+    def __init__(self, name, kind, default, help, choices=None, *, short=None):
+        self.name = name
+        self.kind = kind
+        self.default = default
+        self.help = help
+        self.choices = choices
+        self.short = short
+
 
 MIXED_PRECISION = ("no", "fp16", "bf16", "fp8")
 DYNAMO_BACKENDS = (
@@ -41,6 +47,19 @@ _TABLE = (
     Option(
         "grace", "float", 5.0, "seconds between TERM and KILL when ending processes"
     ),
+    Option(
+        *("tee", "text", "0"),
+        "put [ROLE RANK]: before each line of 1 stdout, 2 stderr, 3 both, 0 neither; "
+        "0:3,2:1 says it for each rank",
+        short="t",
+    ),
+    Option(
+        "log_dir",
+        "text",
+        None,
+        "a folder to copy the output to, all or what --tee says",
+    ),
+    Option("role", "text", "default", "the name that --tee puts before the rank"),
     Option("module", "flag", False, "the script is a module, as python -m", short="m"),
     Option(
         "no_python", "flag", False, "the script is a program: run it without python"
@@ -57,9 +76,6 @@ _TABLE = (
     Option("rdzv_conf", "text", "", "further settings of that; none"),
     Option("max_restarts", "int", 0, "how often to restart failed processes; 0"),
     Option("monitor_interval", "float", 0.1, "accepted; ends are noticed at once"),
-    Option("tee", "text", "0", "copies of the output; 0", short="t"),
-    Option("log_dir", "text", None, "the folder of those copies; none"),
-    Option("role", "text", "default", "a name for the processes; default"),
     Option("mpirun_hostfile", "text", None, "the hosts of mpirun; none"),
 )
 

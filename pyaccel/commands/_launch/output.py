@@ -14,8 +14,9 @@ from select import PIPE_BUF
 
 # Seconds for which an unfinished line is kept back.
 PATIENCE = 0.05
-# All that a pipe holds.
+# All that a pipe holds; a terminal gives it in so many pieces.
 _READ = 65536
+_READS = 16
 # A longer line is passed on in pieces, and a sink with more than this is full.
 _LIMIT = 65536
 _TRACEBACK = b"Traceback (most recent call last)"
@@ -68,16 +69,23 @@ class Sink:
 
 
 class Source:
-    """The end of a worker's pipe at which its output arrives."""
+    """The end of a worker's pipe, or terminal, at which its output arrives.
 
-    def __init__(self, fd, sink):
+    Each line that is passed on begins with `prefix`; what comes is copied to `log`.
+    """
+
+    def __init__(self, fd, sink, *, prefix=b"", log=None):
         os.set_blocking(fd, False)
         self.fd = fd
         self.sink = sink
+        self._patience = PATIENCE
         # When the unfinished line at the end of what has come is passed on, or None.
         self.due = None
         # When Python's heading of a traceback first came.
         self.traceback_at = float("inf")
+        self._prefix = prefix
+        self._log = log
+        self._in_line = False
         self._rest = bytearray()
 
     @property
@@ -93,21 +101,39 @@ class Source:
             data = os.read(self.fd, _READ)
         except BlockingIOError:
             return False
+        except OSError:  # the terminal is closed on the worker's side
+            data = b""
         if not data or self.sink.broken:
             # Closing has the worker find out that nobody reads.
             self.close()
             return False
+        if self._log is not None:
+            self._log.write(data)
         if _TRACEBACK in data:
             self.traceback_at = min(self.traceback_at, now)
         self._rest += data
         cut = self._end_of_lines()
         if cut:
-            self.sink.put(self._rest[:cut])
+            self._pass_on(self._rest[:cut])
             del self._rest[:cut]
             self.due = None
         if self._rest and self.due is None:
-            self.due = now + PATIENCE
+            self.due = now + self._patience
         return True
+
+    def be_prompt(self, prompt):
+        """Whether to pass on unfinished lines at once, as they answer what is typed."""
+        self._patience = 0.0 if prompt else PATIENCE
+
+    def drain(self, now):
+        """Take all that an ended worker has left behind.
+
+        Children of the worker may add to it for ever, so no more than a pipe holds,
+        which one read of a terminal does not bring.
+        """
+        for _ in range(_READS):
+            if not self.read(now):
+                break
 
     def _end_of_lines(self):
         if len(self._rest) > _LIMIT:
@@ -118,9 +144,17 @@ class Source:
 
     def flush(self):
         """Pass on the unfinished line."""
-        self.sink.put(self._rest)
+        self._pass_on(self._rest)
         self._rest = bytearray()
         self.due = None
+
+    def _pass_on(self, data):
+        if self._prefix and data:
+            lines = data.splitlines(keepends=True)
+            start = b"" if self._in_line else self._prefix
+            self._in_line = not lines[-1].endswith((b"\n", b"\r"))
+            data = start + self._prefix.join(lines)
+        self.sink.put(data)
 
     def close(self):
         """Pass on what is left and let go of the pipe; may be called twice."""
@@ -128,3 +162,5 @@ class Source:
             self.flush()
             os.close(self.fd)
             self.fd = None
+            if self._log is not None:
+                self._log.close()

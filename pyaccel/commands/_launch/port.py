@@ -2,7 +2,6 @@
 
 import errno
 import os
-import socket
 
 from pyaccel import _C
 from pyaccel.commands._launch.errors import LaunchError
@@ -26,15 +25,10 @@ def choose(wanted):
 
     For a process without a group, whose script may want to serve there.
     """
-    _check_range(wanted)
-    with socket.socket() as probe:
-        # Ports whose last connection is still being forgotten can be served again.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", wanted or 0))
-        except OSError as error:
-            raise _refused(wanted, error) from None
-        return probe.getsockname()[1]
+    probe = serve(wanted)
+    port = probe.port
+    probe.close()
+    return port
 
 
 def _check_range(wanted):
@@ -81,12 +75,7 @@ def _listening(port):
         except OSError:  # no IPv6, or no /proc
             continue
         for line in lines:
-            (
-                _,
-                local,
-                _,
-                state,
-                *_,
-            ) = fields = line.split()
+            fields = line.split()
+            local, state, inode = fields[1], fields[3], fields[9]
             if state == _LISTENS and int(local.rpartition(":")[2], 16) == port:
-                yield fields[9]
+                yield inode

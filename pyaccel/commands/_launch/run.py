@@ -2,51 +2,68 @@
 
 import errno
 import os
-import signal
-from contextlib import ExitStack
 
 from pyaccel import _C
-from pyaccel.commands._launch import environment, port, worker
+from pyaccel.commands._launch import environment, port, signals, worker
+from pyaccel.commands._launch.copies import Copies
 from pyaccel.commands._launch.errors import LaunchError
-from pyaccel.commands._launch.output import Sink, Source
-from pyaccel.commands._launch.signals import Signals
+from pyaccel.commands._launch.output import Sink
+from pyaccel.commands._launch.stdio import Stdio
 from pyaccel.commands._launch.supervisor import Supervisor
-from pyaccel.commands._launch.terminal import Terminal, open_controlling
 
 
 def run(settings, command):
     """Run `command` on every process that `settings` ask for; the exit code."""
     _open_standard_descriptors()
     sinks = Sink(1), Sink(2)
-    if not settings.quiet:
-        for note in settings.notes:
-            sinks[1].say(note)
-    with ExitStack() as stack:
-        segment = store = None
-        if settings.num_processes > 1:
-            # Listens before there is anyone to connect.
-            store = port.serve(settings.main_process_port)
-            stack.callback(store.close)
-            segment = _segment(settings.num_processes)
-        if segment is not None:
-            stack.callback(segment.close)
-        served = store.port if store else port.choose(settings.main_process_port)
-        threads = environment.threads(settings, _C.usable_cpus())
-        common = environment.shared(settings, served, threads)
-        catcher = stack.enter_context(Signals())
-        crew = _Crew(settings, sinks, segment)
-        stack.callback(crew.close)
-        crew.start(command, common, catcher)
-        return Supervisor(
-            crew.workers,
-            crew.sources,
-            sinks,
-            catcher,
-            segment=segment,
-            store=store,
-            terminal=crew.terminal,
-            settings=settings,
-        ).run()
+    notes = [] if settings.quiet else settings.notes
+    for note in notes:
+        sinks[1].say(note)
+    opened: list = []
+    try:
+        return _run(settings, command, sinks, opened)
+    finally:
+        # Not contextlib.ExitStack, whose import takes longer than all of this.
+        for one in reversed(opened):
+            one.close()
+
+
+def _run(settings, command, sinks, opened):
+    """`run` proper; what must be closed in the end is put into `opened`."""
+    copies = Copies(settings, sinks[1].say)
+    segment = store = None
+    if settings.num_processes > 1:
+        # Listens before there is anyone to connect.
+        store = port.serve(settings.main_process_port)
+        opened.append(store)
+        segment = _segment(settings.num_processes)
+    if segment is not None:
+        opened.append(segment)
+    served = store.port if store else port.choose(settings.main_process_port)
+    threads = environment.threads(settings, _C.usable_cpus())
+    variables = environment.shared(settings, served, threads)
+    catcher = signals.Signals()
+    opened.append(catcher)
+    say = _nothing if settings.quiet else sinks[1].say
+    stdio = Stdio(sinks, copies, settings.num_processes, say)
+    opened.append(stdio)
+    segment_fd = None if segment is None else segment.fd
+    workers = _start(settings.num_processes, command, variables, stdio, segment_fd)
+    return Supervisor(
+        workers,
+        stdio.sources,
+        sinks,
+        catcher,
+        segment=segment,
+        store=store,
+        terminal=stdio.terminal,
+        screen=stdio.screen,
+        settings=settings,
+    ).run()
+
+
+def _nothing(text):
+    """What --quiet makes of a note."""
 
 
 def _open_standard_descriptors():
@@ -60,6 +77,8 @@ def _open_standard_descriptors():
 
 # What a sandbox answers to a system call that it forbids.
 _REFUSED = (errno.EPERM, errno.EACCES, errno.ENOSYS)
+# What fewer processes, or a higher limit, would help against.
+_SHORTAGE = (errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOSPC)
 
 
 def _segment(size):
@@ -74,65 +93,39 @@ def _segment(size):
         ) from None
 
 
-class _Crew:
-    """The workers, and the pipes between them and the launcher."""
-
-    def __init__(self, settings, sinks, segment):
-        self._size = settings.num_processes
-        self._sinks = sinks
-        self._segment_fd = None if segment is None else segment.fd
-        self.workers = []
-        self.sources: list[list[Source]] = [[] for _ in range(self._size)]
-        self.terminal = None
-
-    def start(self, command, common, catcher):
-        """Start all of them, or end those that were started and raise."""
-        for rank in range(self._size):
+def _start(size, command, variables, stdio, segment_fd):
+    """Start all workers, or end those that were started and raise."""
+    workers: list[worker.Worker] = []
+    try:
+        for rank in range(size):
+            descriptors, terminal, close = stdio.of_rank(rank)
             try:
-                with ExitStack() as copies:
-                    stdio = self._stdio(rank, copies)
-                    job = worker.Job(rank, command, common, stdio, self._segment_fd)
-                    self.workers.append(worker.start(job, catcher))
-            except OSError as error:
-                self._abandon()
-                raise LaunchError(
-                    f"rank {rank} of {self._size} cannot be started: {error.strerror}; "
-                    "start fewer, or raise the limit (ulimit)"
-                ) from None
-
-    def _stdio(self, rank, copies):
-        """The descriptors 0, 1 and 2 of `rank`; `copies` closes the launcher's own."""
-        stdin = self._stdin(rank, copies)
-        if self._size == 1:
-            # Alone it has nobody to share with: no need to stand in between.
-            return stdin, 1, 2
-        ends = []
-        for sink in self._sinks:
-            launcher_end, worker_end = os.pipe()
-            copies.callback(os.close, worker_end)
-            self.sources[rank].append(Source(launcher_end, sink))
-            ends.append(worker_end)
-        return stdin, *ends
-
-    def _stdin(self, rank, copies):
-        if rank > 0:
-            fd = os.open(os.devnull, os.O_RDONLY)
-        elif (terminal := open_controlling()) is not None:
-            fd, pipe = os.pipe()
-            self.terminal = Terminal(terminal, pipe)
-        else:
-            return 0
-        copies.callback(os.close, fd)
-        return fd
-
-    def _abandon(self):
-        for one in self.workers:
-            one.send(signal.SIGKILL)
+                one = worker.start(
+                    *(rank, command, variables, descriptors),
+                    segment_fd=segment_fd,
+                    terminal=terminal,
+                )
+            finally:
+                for fd in close:
+                    os.close(fd)
+            workers.append(one)
+    except (OSError, LaunchError) as error:
+        for one in workers:
+            one.send(signals.KILL)
             one.reap()
+        if isinstance(error, LaunchError):
+            raise
+        raise _not_started(len(workers), size, error) from None
+    return workers
 
-    def close(self):
-        """Close the launcher's ends of the pipes."""
-        for source in (s for of_rank in self.sources for s in of_rank):
-            source.close()
-        if self.terminal is not None:
-            self.terminal.close()
+
+def _not_started(rank, size, error):
+    if error.errno in _SHORTAGE:
+        remedy = "start fewer, or raise the limit (ulimit)"
+    elif error.errno == errno.ENOEXEC:
+        remedy = "a text needs a first line that names its interpreter (#!/bin/sh)"
+    else:
+        remedy = "change that, or run another program"
+    return LaunchError(
+        f"rank {rank} of {size} cannot be started: {error.strerror}; {remedy}"
+    )

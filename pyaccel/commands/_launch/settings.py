@@ -17,8 +17,6 @@ _ONLY = {
     "rdzv_backend": ("static", "c10d"),
     "rdzv_conf": ("",),
     "max_restarts": (0,),
-    "tee": ("0",),
-    "log_dir": (),
     "mpirun_hostfile": (),
 }
 _DYNAMO = (

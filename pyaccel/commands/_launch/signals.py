@@ -1,30 +1,51 @@
 """Signals as something to poll: each one that arrives is a byte in a pipe."""
 
+# What `signal` is made of. That module wraps it in enumerations, and they take half as
+# long to import as a worker takes to start.
+import _signal as signal  # type: ignore[import-not-found]
 import os
-import signal
 
+HUP = signal.SIGHUP
+INT = signal.SIGINT
+TERM = signal.SIGTERM
+KILL = signal.SIGKILL
+STOP = signal.SIGSTOP
+TSTP = signal.SIGTSTP
+CONT = signal.SIGCONT
+CHLD = signal.SIGCHLD
+TTIN = signal.SIGTTIN
+TTOU = signal.SIGTTOU
+WINCH = signal.SIGWINCH
 # Passed on to the workers.
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# CHLD: a worker ended. CONT: the terminal may be ours again.
-_WATCHED = (*PASSED_ON, signal.SIGCHLD, signal.SIGCONT)
+PASSED_ON = (INT, TERM, HUP)
+# CHLD: a worker ended. TSTP, CONT: Ctrl-Z, and the end of it. WINCH: a new size.
+_WATCHED = (*PASSED_ON, CHLD, TSTP, CONT, WINCH)
 
 
 def name(number):
     """`SIGKILL` for 9; a number without a name (real time) stays a number."""
+    from signal import Signals as Names
+
     try:
-        return signal.Signals(number).name
+        return Names(number).name
     except ValueError:
         return f"signal {number}"
 
 
+def ignore(*numbers):
+    """Ignore signals, for as long as this process lives."""
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Signals:
-    """While it is entered, the watched signals only make `fd` readable.
+    """From `open` to `close` the watched signals only make `fd` readable.
 
     Signals that were ignored when the launcher was started (by `nohup`, or by a shell
     that starts something in the background) stay ignored, also in the workers.
     """
 
-    def __enter__(self):
+    def __init__(self):
         self.fd, self._write = os.pipe()
         os.set_blocking(self.fd, False)
         os.set_blocking(self._write, False)
@@ -33,48 +54,36 @@ class Signals:
         for number in _WATCHED:
             before = signal.getsignal(number)
             # Ignored CHLD would have the kernel throw the workers' ends away.
-            if before is not signal.SIG_IGN or number == signal.SIGCHLD:
+            if before != signal.SIG_IGN or number == CHLD:
                 self._before[number] = before
                 signal.signal(number, _only_wake)
         # One that the starter had blocked would never arrive.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)
         # A read of the terminal from the background then fails instead of stopping us.
-        self._ttin = signal.signal(signal.SIGTTIN, signal.SIG_IGN)
-        return self
+        self._ttin = signal.signal(TTIN, signal.SIG_IGN)
 
-    def __exit__(self, *_):
+    def close(self):
+        """Have the signals do again what they did before."""
+        signal.signal(TTIN, self._ttin)
         for number, before in self._before.items():
-            signal.signal(number, before)
-        signal.signal(signal.SIGTTIN, self._ttin)
+            signal.signal(number, signal.SIG_DFL if before is None else before)
         signal.set_wakeup_fd(self._wakeup)
         os.close(self.fd)
         os.close(self._write)
 
     def read(self):
-        """The numbers of the signals that have arrived since the last call."""
+        """The numbers of the signals that have arrived, in order."""
         try:
             return list(os.read(self.fd, 4096))
         except BlockingIOError:
             return []
 
-    def fork(self):
-        """`os.fork`, in whose child no signal is lost or taken for the launcher's."""
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, self._before)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                self._leave_to_child()
-            return pid
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-    def _leave_to_child(self):
-        """Give a new child the signals as a program expects to find them."""
-        signal.set_wakeup_fd(-1)
-        # Python ignores PIPE and XFSZ for itself; what the child executes may not want
-        # that.
-        for number in (*self._before, signal.SIGTTIN, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
+    def stop(self):
+        """Stop this process as Ctrl-Z does; returns when it goes on."""
+        signal.signal(TSTP, signal.SIG_DFL)
+        # The kernel leaves it undone if there is no shell that could say "go on".
+        os.kill(os.getpid(), TSTP)
+        signal.signal(TSTP, _only_wake)
 
 
 def _only_wake(number, frame):

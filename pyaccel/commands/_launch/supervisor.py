@@ -1,13 +1,13 @@
 """Watches over started workers until none is left, in one loop around `poll`."""
 
-import math
 import select
-import signal
 import time
 
 from pyaccel.commands._launch import groups, signals
 from pyaccel.commands._launch.failure import Failures
+from pyaccel.commands._launch.terminal import LOOK
 
+_NEVER = float("inf")
 # Seconds between looks at processes that are not our children, when there are any.
 _LOOK = 0.02
 # Seconds for which killed processes may take to disappear.
@@ -19,11 +19,21 @@ class Supervisor:
 
     `sources` are the workers' output, one list a rank (empty lists if they write to
     the launcher's descriptors themselves); `segment` and `store` may be None for one
-    worker.
+    worker; `terminal` and `screen` are those of rank 0, or None.
     """
 
     def __init__(
-        self, workers, sources, sinks, catcher, *, segment, store, terminal, settings
+        self,
+        workers,
+        sources,
+        sinks,
+        catcher,
+        *,
+        segment,
+        store,
+        terminal,
+        screen,
+        settings,
     ):
         self._workers = workers
         self._sources = sources
@@ -32,6 +42,7 @@ class Supervisor:
         self._segment = segment
         self._store = store
         self._terminal = terminal
+        self._screen = screen
         self._grace = settings.grace
         self._quiet = settings.quiet
         # The process groups in which something may still run.
@@ -52,13 +63,13 @@ class Supervisor:
             self._step()
         self._end_what_is_left()
         for source in self._all_sources():
-            source.read(time.monotonic())
+            source.drain(time.monotonic())
             source.close()
         while self._pending() and not self._gave_up and not self._impatient:
             self._step()
         return self._exit_code()
 
-    def _step(self, at_most=math.inf):
+    def _step(self, at_most=_NEVER):
         """Wait for the next thing to happen, at most so many seconds, and handle it."""
         poller, readers, writers = self._interests()
         ready = {fd for fd, _ in poller.poll(self._timeout(at_most))}
@@ -77,6 +88,8 @@ class Supervisor:
         for source in self._all_sources():
             if source.due is not None and source.due <= now:
                 source.flush()
+        if self._terminal is not None and self._terminal.looks_again():
+            self._terminal.refresh()
         if self._look_for_ends:
             self._look_for_ends = False
             self._check_ends(now)
@@ -110,8 +123,10 @@ class Supervisor:
             times.append(self._deadline)
         elif self._failures:
             times.append(self._failures.due())
-        seconds = min(min(times, default=math.inf) - time.monotonic(), at_most)
-        return None if seconds == math.inf else max(0, math.ceil(seconds * 1000))
+        if self._terminal is not None and self._terminal.looks_again():
+            at_most = min(at_most, LOOK)
+        seconds = min(min(times, default=_NEVER) - time.monotonic(), at_most)
+        return None if seconds == _NEVER else max(0, int(seconds * 1000) + 1)
 
     def _all_sources(self):
         return [s for of_rank in self._sources for s in of_rank if s.open]
@@ -120,33 +135,48 @@ class Supervisor:
         return self._err.waiting or self._out.waiting
 
     def _handle_signal(self, number, now):
-        if number == signal.SIGCHLD:
+        if number == signals.CHLD:
             self._look_for_ends = True
-        elif number == signal.SIGCONT:
+        elif number == signals.CONT:
             if self._terminal is not None:
                 self._terminal.refresh()
+        elif number == signals.WINCH:
+            if self._screen is not None:
+                self._screen.resize()
+        elif number == signals.TSTP:
+            self._stop()
         elif not self._groups:  # only output is left, which nobody may be reading
             self._gave_up = True
-        elif number == signal.SIGINT and self._interrupted:
+        elif number == signals.INT and self._interrupted:
             self._impatient = True
             self._kill(now)
         else:
-            self._interrupted = self._interrupted or number == signal.SIGINT
+            self._interrupted = self._interrupted or number == signals.INT
             self._note(
                 f"received {signals.name(number)} and passed it on; what has not ended "
                 f"within {self._grace:g} s is killed"
             )
             self._end(number, now)
 
+    def _stop(self):
+        """Stop with all workers, as Ctrl-Z asks, until the shell says to go on."""
+        # They are not in the group that the shell stops, nor would all heed TSTP.
+        self._send(signals.STOP)
+        if self._terminal is not None:
+            self._terminal.leave()
+        self._catcher.stop()
+        if self._terminal is not None:
+            self._terminal.refresh()
+        self._send(signals.CONT)
+
     def _check_ends(self, now):
         ended = [worker for worker in self._workers if worker.check()]
         for worker in ended:
             if self._segment is not None:
                 self._segment.mark_ended(worker.rank, worker.describe_end())
-            # So that its last words, such as a traceback, stand before the report. One
-            # read takes all that a pipe holds; children of the worker may add for ever.
+            # So that its last words, such as a traceback, stand before the report.
             for source in self._sources[worker.rank]:
-                source.read(now)
+                source.drain(now)
             if worker.code != 0:
                 self._failures.add(worker, now)
 
@@ -155,11 +185,11 @@ class Supervisor:
         worker = self._failures.first(now)
         if worker is not None:
             self._report(worker)
-            self._end(signal.SIGTERM, now)
+            self._end(signals.TERM, now)
 
     def _report(self, worker):
         text = worker.describe_end()
-        if worker.code == -signal.SIGKILL:
+        if worker.code == -signals.KILL:
             text += " (by the kernel, if memory ran out)"
         others = sum(not other.ended for other in self._workers)
         if others:
@@ -180,13 +210,13 @@ class Supervisor:
         """Ask everyone to end, by `number`; who has not within the grace is killed."""
         self._send(number)
         # A stopped process gets no signal but KILL before it goes on.
-        self._send(signal.SIGCONT)
+        self._send(signals.CONT)
         if self._deadline is None:
             self._deadline = now + self._grace
 
     def _kill(self, now):
         self._killed = True
-        self._send(signal.SIGKILL)
+        self._send(signals.KILL)
         self._deadline = now + _LAST_WAIT
 
     def _escalate(self, now):
@@ -210,12 +240,12 @@ class Supervisor:
         while self._groups and not self._gave_up:
             self._groups = groups.alive(self._groups)
             if self._groups and self._deadline is None:
-                self._end(signal.SIGTERM, time.monotonic())
+                self._end(signals.TERM, time.monotonic())
             if self._groups:
                 self._step(at_most=_LOOK)
 
     def _exit_code(self):
         if not self._failures:
             return 0
-        code = self._failures.first(math.inf).code
+        code = self._failures.first(_NEVER).code
         return 128 - code if code < 0 else code

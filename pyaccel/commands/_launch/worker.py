@@ -1,21 +1,9 @@
 """One worker: started in a process group of its own that dies with the launcher."""
 
-import fcntl
 import os
-import signal
-from collections import namedtuple
-from contextlib import suppress
 
 from pyaccel import _C
 from pyaccel.commands._launch import environment, groups, signals
-
-# What shells answer if a program could not be executed.
-_CANNOT_EXECUTE = 126
-
-
-# What a worker is started with: `environment` is what all have alike, `stdio` the
-# descriptors that it gets as 0, 1 and 2, `segment_fd` the shared memory, if any.
-Job = namedtuple("Job", "rank command environment stdio segment_fd")
 
 
 class Worker:
@@ -65,68 +53,28 @@ class Worker:
         os.close(self._lifeline)
 
 
-def start(job, catcher):
-    """Start `job` as a worker, through the signals that `catcher` watches.
+def start(rank, command, variables, stdio, *, segment_fd, terminal):
+    """Start `command` as a worker; `OSError` if there is no process, or it cannot run.
 
-    `OSError` if no process can be made; a command that cannot be executed is the
-    worker's own failure, said on its stderr.
+    `variables` are what all workers have alike, `stdio` the worker's descriptors 0, 1
+    and 2, `segment_fd` the shared memory or None; `terminal` says that one of `stdio`
+    is to be the terminal of the worker's own session.
     """
-    launcher = os.getpid()
+    own = environment.of_rank(variables, rank)
     lifeline, held = os.pipe()
     try:
-        pid = catcher.fork()
-        if pid == 0:
-            _become(job, lifeline, launcher)
+        pid = _C.spawn(
+            [os.fsencode(word) for word in command],
+            [os.fsencode(f"{name}={value}") for name, value in own.items()],
+            stdio,
+            pid_entry=environment.control(segment_fd),
+            keep=-1 if segment_fd is None else segment_fd,
+            lifeline=lifeline,
+            terminal=terminal,
+        )
     except OSError:
         os.close(held)
         raise
     finally:
         os.close(lifeline)
-    # Also done by the worker: whoever comes first, the group exists from here on. It
-    # is refused when the worker has done so and gone on to execute its command.
-    with suppress(PermissionError, ProcessLookupError):
-        os.setpgid(pid, pid)
-    return Worker(job.rank, pid, held)
-
-
-def _become(job, lifeline, launcher):
-    """In the new process: turn it into the worker. Never returns."""
-    try:
-        os.setpgid(0, 0)
-        _tie_to(launcher, lifeline)
-        for target, fd in enumerate(job.stdio):
-            if fd != target:
-                os.dup2(fd, target)
-        if job.segment_fd is not None:
-            os.set_inheritable(job.segment_fd, True)
-        variables = environment.of_rank(
-            job.environment, job.rank, os.getpid(), job.segment_fd
-        )
-        os.execve(job.command[0], job.command, variables)
-    except BaseException as error:
-        program = job.command[0]
-        text = f"pyaccel launch: rank {job.rank} cannot execute {program!r}: {error}\n"
-        os.write(2, text.encode(errors="replace"))
-    finally:
-        os._exit(_CANNOT_EXECUTE)
-
-
-def _tie_to(launcher, lifeline):
-    """Have the kernel kill this group when the launcher is gone, however it went.
-
-    `lifeline` is a pipe whose other end only the launcher holds. Its closing is an
-    event on this end, and events on it are sent, as SIGKILL, to the process group:
-    so it reaches the worker's children too, which the parent-death signal does not.
-    """
-    _C.parent_death_signal(signal.SIGKILL)
-    try:
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpid())
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
-        os.set_inheritable(lifeline, True)
-    except OSError:
-        # Some sandboxes refuse it. The worker itself still dies with the launcher.
-        pass
-    if os.getppid() != launcher:  # gone before the kernel was asked
-        os._exit(128 + signal.SIGKILL)
+    return Worker(rank, pid, held)
