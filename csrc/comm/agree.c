@@ -214,7 +214,7 @@ settle_difference(pa_comm *comm, const pa_card *mine, const pa_called *called,
 done:
     if (status == PA_EMEMORY) {
         /* The others go on with a verdict that this rank could not reach. */
-        pa_comm_abort(comm, "memory is short on a rank");
+        pa_comm_abort_memory(comm, mine->op);
     }
     pa_bytes_free(all);
     free(own);

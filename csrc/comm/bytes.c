@@ -64,7 +64,7 @@ pa_bytes_gather(pa_comm *comm, uint32_t op, const pa_part *mine, pa_bytes **all,
     *all = NULL;
     pa_card *cards = calloc(size, sizeof *cards);
     if (cards == NULL) {
-        pa_comm_abort(comm, "a rank has no memory to gather descriptions");
+        pa_comm_abort_memory(comm, op);
         return pa_error_set(error, PA_EMEMORY, "no memory for %zu cards", size);
     }
     pa_card card = {
@@ -77,7 +77,7 @@ pa_bytes_gather(pa_comm *comm, uint32_t op, const pa_part *mine, pa_bytes **all,
     workspace work = {0};
     pa_status status = pa_comm_meet(comm, &card, cards, hooks, error);
     if (status == PA_OK && !workspace_make(&work, cards, size)) {
-        pa_comm_abort(comm, "a rank has no memory to gather descriptions");
+        pa_comm_abort_memory(comm, op);
         status = pa_error_set(error, PA_EMEMORY, "no memory for %zu strings", size);
     }
     if (status == PA_OK) {

@@ -154,6 +154,15 @@ pa_comm_abort(pa_comm *comm, const char *text)
     }
 }
 
+void
+pa_comm_abort_memory(pa_comm *comm, uint32_t op)
+{
+    pa_error error = PA_ERROR_INIT;
+    (void)pa_error_set(&error, PA_EMEMORY, "%s: memory is short on rank %d",
+                       pa_op_text(op), comm->rank);
+    pa_comm_abort(comm, error.message);
+}
+
 bool
 pa_comm_broken(pa_comm *comm, char *text, size_t capacity)
 {

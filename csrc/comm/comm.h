@@ -80,6 +80,9 @@ typedef struct pa_hooks {
     /* Called when the ranks' calls differ: writes where the own one stands, such as
      * "run.py:12", to `text`, cut to `capacity`. */
     void (*site)(void *context, char *text, size_t capacity);
+    /* Writes the containers around the leaves in words, cut to `capacity`; nothing
+     * without any. */
+    void (*outline)(void *context, char *text, size_t capacity);
 } pa_hooks;
 
 /* A world of one. NULL when memory is short. */
@@ -141,6 +144,10 @@ pa_comm_stream(pa_comm *comm, uint32_t op, const pa_flow *send, const pa_flow *r
  * The first call wins. */
 void
 pa_comm_abort(pa_comm *comm, const char *text);
+
+/* pa_comm_abort because this rank has no memory to go on with `op`, which it says. */
+void
+pa_comm_abort_memory(pa_comm *comm, uint32_t op);
 
 /* Copies why the group is broken into `text`; false if it is not. */
 bool

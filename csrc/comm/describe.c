@@ -11,7 +11,7 @@
 enum { LEAVES_IN_WORDS = 4 };
 
 /* Bytes of a place in a script, its file's name cut; of the part before the texts. */
-enum { SITE_CAPACITY = 256, FIXED_BYTES = 32 };
+enum { SITE_CAPACITY = 256, OUTLINE_CAPACITY = 160, FIXED_BYTES = 36 };
 
 uint64_t
 pa_called_fingerprint(const pa_called *called)
@@ -52,8 +52,12 @@ pa_describe_write(const pa_card *card, const pa_called *called, const pa_hooks *
     if (hooks != NULL && hooks->site != NULL) {
         hooks->site(hooks->context, site, sizeof site);
     }
+    char outline[OUTLINE_CAPACITY] = "";
+    if (hooks != NULL && hooks->outline != NULL) {
+        hooks->outline(hooks->context, outline, sizeof outline);
+    }
     size_t count = leaves != NULL ? leaves->count : 0;
-    size_t length = FIXED_BYTES + strlen(arguments) + strlen(site);
+    size_t length = FIXED_BYTES + strlen(arguments) + strlen(outline) + strlen(site);
     for (size_t i = 0; i < count; i++) {
         length += sizeof(pa_dtype) + sizeof(int64_t);
         length += sizeof(int64_t) * (size_t)leaves->at[i].ndim;
@@ -65,14 +69,16 @@ pa_describe_write(const pa_card *card, const pa_called *called, const pa_hooks *
     char *at = bytes;
     uint64_t structure = leaves != NULL ? leaves->structure : 0;
     uint64_t nleaves = count;
-    uint32_t texts[2] = {(uint32_t)strlen(arguments), (uint32_t)strlen(site)};
+    uint32_t texts[3] = {(uint32_t)strlen(arguments), (uint32_t)strlen(outline),
+                         (uint32_t)strlen(site)};
     put(&at, &card->op, sizeof card->op);
     put(&at, &card->root, sizeof card->root);
     put(&at, &structure, sizeof structure);
     put(&at, &nleaves, sizeof nleaves);
     put(&at, texts, sizeof texts);
     put(&at, arguments, texts[0]);
-    put(&at, site, texts[1]);
+    put(&at, outline, texts[1]);
+    put(&at, site, texts[2]);
     for (size_t i = 0; i < count; i++) {
         const pa_leaf *leaf = &leaves->at[i];
         int64_t ndim = leaf->ndim;
@@ -87,20 +93,22 @@ pa_describe_write(const pa_card *card, const pa_called *called, const pa_hooks *
 bool
 pa_describe_read(pa_describe_reader *reader, pa_description *description)
 {
-    uint32_t texts[2] = {0};
+    uint32_t texts[3] = {0};
     if (!get(reader, &description->op, sizeof description->op) ||
         !get(reader, &description->root, sizeof description->root) ||
         !get(reader, &description->structure, sizeof description->structure) ||
         !get(reader, &description->leaves, sizeof description->leaves) ||
         !get(reader, texts, sizeof texts) ||
-        (size_t)(reader->end - reader->at) < (size_t)texts[0] + texts[1]) {
+        (size_t)(reader->end - reader->at) < (size_t)texts[0] + texts[1] + texts[2]) {
         return false;
     }
     description->narguments = texts[0];
-    description->nsite = texts[1];
+    description->noutline = texts[1];
+    description->nsite = texts[2];
     description->arguments = reader->at;
-    description->site = reader->at + texts[0];
-    reader->at += (size_t)texts[0] + texts[1];
+    description->outline = description->arguments + texts[0];
+    description->site = description->outline + texts[1];
+    reader->at += (size_t)texts[0] + texts[1] + texts[2];
     return true;
 }
 
@@ -179,6 +187,9 @@ pa_describe_format(const char *bytes, size_t nbytes, char *text, size_t capacity
     if (head.leaves > said) {
         append(text, capacity, " and %llu more",
                (unsigned long long)(head.leaves - said));
+    }
+    if (head.noutline > 0) {
+        append(text, capacity, " in %.*s", (int)head.noutline, head.outline);
     }
     if (head.nsite > 0) {
         append(text, capacity, " at %.*s", (int)head.nsite, head.site);

@@ -1,7 +1,8 @@
 /* Descriptions: what a rank called, as bytes that another rank can read.
  *
- *   u32 op | i32 root | u64 structure | u64 leaves | u32 narguments | u32 nsite
- *   the arguments in words [narguments] | where the call stands [nsite]
+ *   u32 op | i32 root | u64 structure | u64 leaves | u32 narguments | u32 noutline
+ *   | u32 nsite | the arguments in words [narguments] | the containers around the
+ *   leaves in words [noutline] | where the call stands [nsite]
  *   for each leaf:
  *   u8 code | u8 bits | u16 lanes | u32 detail | i64 ndim | i64 dimension [ndim]
  *
@@ -31,8 +32,10 @@ typedef struct pa_description {
     uint64_t structure;
     uint64_t leaves;
     uint32_t narguments;
+    uint32_t noutline;
     uint32_t nsite;
     const char *arguments;
+    const char *outline;
     const char *site;
 } pa_description;
 

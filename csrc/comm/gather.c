@@ -137,7 +137,7 @@ stream_parts(pa_gather *gather, const pa_hooks *hooks, pa_error *error)
     const pa_leaves *leaves = gather->leaves;
     pa_part *own = malloc((leaves->count + 1) * sizeof *own);
     if (own == NULL) {
-        pa_comm_abort(gather->comm, "gather: memory is short on a rank");
+        pa_comm_abort_memory(gather->comm, PA_OP_GATHER);
         return pa_error_set(error, PA_EMEMORY, "gather: no memory for %zu leaves",
                             leaves->count);
     }

@@ -24,7 +24,7 @@ out_of_memory(exchange *x, pa_error *error)
 {
     pa_status status = pa_error_set(error, PA_EMEMORY, "%s: memory is short on rank %d",
                                     pa_op_text(x->op), x->rank);
-    pa_comm_abort(x->comm, error != NULL ? error->message : "memory is short");
+    pa_comm_abort_memory(x->comm, x->op);
     return status;
 }
 

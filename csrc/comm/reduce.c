@@ -225,7 +225,7 @@ no_memory(reducer *r, size_t nbytes)
     pa_status status =
         pa_error_set(r->error, PA_EMEMORY,
                      "reduce: rank %zu has no memory for %zu bytes", r->rank, nbytes);
-    pa_comm_abort(r->comm, r->error != NULL ? r->error->message : "memory is short");
+    pa_comm_abort_memory(r->comm, PA_OP_REDUCE);
     return status;
 }
 

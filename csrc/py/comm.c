@@ -5,6 +5,7 @@
 #include "comm/shm/shm.h"
 #include "py/arguments.h"
 #include "py/error.h"
+#include "py/outline.h"
 #include "py/relay.h"
 #include "py/site.h"
 
@@ -63,6 +64,20 @@ site_hook(void *context, char *text, size_t capacity)
     bool released = call->thread != NULL;
     pyaccel_call_resume(call);
     pyaccel_site_format(text, capacity);
+    if (released) {
+        call->thread = PyEval_SaveThread();
+    }
+}
+
+static void
+outline_hook(void *context, char *text, size_t capacity)
+{
+    pyaccel_call *call = context;
+    bool released = call->thread != NULL;
+    pyaccel_call_resume(call);
+    if (call->tree != NULL) {
+        pyaccel_outline_format(call->state, call->tree, text, capacity);
+    }
     if (released) {
         call->thread = PyEval_SaveThread();
     }
@@ -138,7 +153,7 @@ pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op)
         .state = pyaccel_state_of(Py_TYPE((PyObject *)self)),
         .op = op,
     };
-    call->hooks = (pa_hooks){call, release_hook, tick_hook, site_hook};
+    call->hooks = (pa_hooks){call, release_hook, tick_hook, site_hook, outline_hook};
     /* Before the lock: in a forked child another thread may hold it for ever. */
     if (check_usable(call) < 0) {
         return -1;

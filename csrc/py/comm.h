@@ -27,6 +27,7 @@ typedef struct pyaccel_call {
     PyThreadState *thread; /* saved while the interpreter lock is released */
     pa_hooks hooks;
     pa_error error;
+    PyObject *tree; /* borrowed or NULL: what the script passed */
     uint32_t op;
     int warned; /* the line about a long wait was written */
 } pyaccel_call;

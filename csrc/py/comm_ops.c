@@ -69,9 +69,11 @@ make_results(pyaccel_call *call, const pyaccel_leaves *leaves, const pa_gather *
             PyErr_NoMemory();
         }
         if (rows < 0 || pyaccel_outputs_add(made, call->state, leaves, rows) < 0) {
-            pa_comm_abort(call->self->comm,
-                          "gather: a rank could not make its result; its own exception "
-                          "says why");
+            (void)pa_error_set(&call->error, PA_EMEMORY,
+                               "gather: rank %d could not make its result; its own "
+                               "exception says why",
+                               call->self->rank);
+            pa_comm_abort(call->self->comm, call->error.message);
             return -1;
         }
     }
@@ -92,7 +94,7 @@ run_gather(pyaccel_call *call, pyaccel_leaves *leaves, bool strict,
     }
     int failed = pyaccel_outputs_init(made, leaves->count);
     if (failed < 0) {
-        pa_comm_abort(call->self->comm, "gather: memory is short on a rank");
+        pa_comm_abort_memory(call->self->comm, PA_OP_GATHER);
     } else if (make_results(call, leaves, &gather, made) < 0) {
         failed = -1;
     } else {
@@ -119,6 +121,7 @@ pyaccel_comm_gather(PyObject *object, PyObject *const *arguments, Py_ssize_t cou
         pyaccel_call_begin(&call, (CommObject *)object, PA_OP_GATHER) < 0) {
         return NULL;
     }
+    call.tree = values[0];
     pyaccel_leaves leaves;
     pyaccel_leaves_init(&leaves);
     pyaccel_flatten how = {
@@ -183,6 +186,7 @@ pyaccel_comm_broadcast(PyObject *object, PyObject *const *arguments, Py_ssize_t 
         pyaccel_call_begin(&call, (CommObject *)object, PA_OP_BROADCAST) < 0) {
         return NULL;
     }
+    call.tree = values[0];
     pyaccel_leaves leaves;
     pyaccel_leaves_init(&leaves);
     int failed = read_int(values[1], "from_process", 0, &root);

@@ -10,8 +10,8 @@ int
 pyaccel_array_check(PyObject *object);
 
 /* Adds an array to the leaves, contiguous. With `write` it must be writeable. -1 with
- * TypeError for arrays of objects and of elements without bytes, ValueError for one that
- * cannot be written or whose elements share memory. */
+ * TypeError for arrays of objects and of elements without bytes, ValueError for one
+ * that cannot be written or whose elements share memory. */
 int
 pyaccel_array_add(PyObject *object, bool write, pyaccel_leaves *leaves);
 

@@ -1,6 +1,7 @@
 """Ranks that call different things: one error on every rank, and the group lives on."""
 
 import enum
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pyaccel.utils.operations import (
     gather,
     gather_object,
 )
+from tests.distributed.values import Pair
 from tests.harness import here
 
 several = pytest.mark.parametrize("size", [2, 3, 4])
@@ -113,6 +115,41 @@ def test_different_leaves(backend, size, operation, case):
     results = backend.run(differ_in_leaves, operation, case, size=size)
     assert len(set(results)) == 1
     assert operation.__name__ in results[0][1]
+
+
+STRUCTURES = {
+    "keys": (
+        {"a": ones(2), "b": [ones(2)]},
+        {"a": ones(2), "c": (ones(2),)},
+        ("{'a': _, 'b': [_]}", "{'a': _, 'c': (_,)}"),
+    ),
+    "namedtuple and list": (
+        Pair(ones(2), ones(2)),
+        [ones(2), ones(2)],
+        ("Pair(_, _)", "[_, _]"),
+    ),
+    "empty and not": ([], {"a": OrderedDict()}, ("[]", "{'a': OrderedDict{}}")),
+    "long": (
+        {i: ones(2) for i in range(1000)},
+        [ones(2)] * 1000,
+        ("{0: _, 1: _", ", _..."),
+    ),
+}
+
+
+def differ_in_structure(case):
+    most, last, said = STRUCTURES[case]
+    _, text = differ(((gather, (most,)), (gather, (last,))))
+    lines = [line for line in text.splitlines() if "- rank" in line]
+    for rank, line in enumerate(lines):
+        assert said[rank == here.size - 1] in line, text
+    return len(lines)
+
+
+@several
+@pytest.mark.parametrize("case", STRUCTURES)
+def test_containers_are_spelled_out(backend, size, case):
+    assert backend.run(differ_in_structure, case, size=size) == [size] * size
 
 
 @several
