@@ -76,7 +76,6 @@ be_inherited(int fd)
 static void
 hold_lifeline(int fd)
 {
-    /* Some sandboxes refuse it; the process itself still dies with its starter. */
     int flags = fcntl(fd, F_GETFL);
     if (flags >= 0 && fcntl(fd, F_SETOWN, -getpid()) == 0 &&
         fcntl(fd, F_SETSIG, SIGKILL) == 0 && fcntl(fd, F_SETFL, flags | O_ASYNC) == 0) {
@@ -129,9 +128,11 @@ static bool
 become(plan *plan)
 {
     const pa_spawn *spawn = plan->spawn;
-    if (!lead(spawn) || pa_process_die_with_parent(SIGKILL, NULL) != PA_OK) {
+    if (!lead(spawn)) {
         return false;
     }
+    /* Some sandboxes refuse this, or the lifeline; either is enough for the process. */
+    (void)pa_process_die_with_parent(SIGKILL, NULL);
     if (spawn->lifeline >= 0) {
         hold_lifeline(spawn->lifeline);
     }

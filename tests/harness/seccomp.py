@@ -17,6 +17,7 @@ import sys
 CALLS = {
     "memfd_create": (319, 279),
     "pidfd_open": (434, 434),
+    "prctl": (157, 167),
     "process_vm_readv": (310, 270),
 }
 

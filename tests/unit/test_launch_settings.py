@@ -216,9 +216,16 @@ def test_the_default_file_does_not_count_with_cpu():
     assert settle("--cpu").num_processes == 1
 
 
-def test_where_the_default_file_is(monkeypatch):
+def test_where_the_default_file_is(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", "/h")
     assert config_file.default_path() == "/h/accelerate/default_config.yaml"
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    folder = tmp_path / "accelerate"
+    folder.mkdir()
+    (folder / "default_config.json").touch()
+    assert config_file.default_path() == str(folder / "default_config.json")
+    (folder / "default_config.yaml").touch()
+    assert config_file.default_path() == str(folder / "default_config.yaml")
     monkeypatch.delenv("HF_HOME")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
     expected = "/x/huggingface/accelerate/default_config.yaml"
@@ -269,7 +276,12 @@ def test_what_was_guessed_is_said(monkeypatch):
     assert settings.num_processes == 2
     assert len(settings.notes) == 1
     assert "num_processes=2 (CUDA devices: 2)" in settings.notes[0]
-    assert "mixed_precision=no" in settings.notes[0]
+    others = ("num_machines=1", "mixed_precision=no", "dynamo_backend=no")
+    assert all(other in settings.notes[0] for other in others)
+    [note] = settle("--num_machines=1", "--dynamo_backend=eager").notes
+    assert "mixed_precision=no" in note
+    assert "num_machines" not in note
+    assert "dynamo_backend" not in note
 
 
 def test_nothing_is_guessed_when_the_number_is_given():

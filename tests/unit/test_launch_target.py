@@ -61,6 +61,11 @@ def test_a_script_that_cannot_be_read(tmp_path, monkeypatch):
     assert "cannot be read" in refusal("s.py")
 
 
+def test_a_program_as_a_script():
+    message = refusal(os.path.realpath(sys.executable))
+    assert "is a program and no Python; --no_python runs it" in message
+
+
 def test_modules(tmp_path):
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "one.py").touch()
@@ -97,3 +102,5 @@ def test_programs():
     assert command("sh", "-c", no_python=True)[1:] == ["-c"]
     assert os.path.isabs(command("sh", no_python=True)[0])
     assert "cannot be found" in refusal("no-such-program", no_python=True)
+    assert "cannot be found" in refusal("./sh", no_python=True)
+    assert "cannot be executed; change its" in refusal(__file__, no_python=True)

@@ -103,8 +103,7 @@ class Source:
             return False
         except OSError:  # the terminal is closed on the worker's side
             data = b""
-        if not data or self.sink.broken:
-            # Closing has the worker find out that nobody reads.
+        if not data:
             self.close()
             return False
         if self._log is not None:

@@ -183,8 +183,10 @@ def _fill(settings, guess):
         settings.num_processes = max(count, 1)
         seen = "none that is wanted" if settings.use_cpu else str(count)
         defaults = f"num_processes={settings.num_processes} (CUDA devices: {seen})"
-        if settings.mixed_precision is None:
-            defaults += ", mixed_precision=no"
+        rest = {"num_machines": 1, "mixed_precision": "no", "dynamo_backend": "no"}
+        for name, value in rest.items():
+            if getattr(settings, name) is None:
+                defaults += f", {name}={value}"
         if guess:
             settings.notes.append(
                 f"not given, so set here: {defaults}; options or a configuration file "

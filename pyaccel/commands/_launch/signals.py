@@ -9,6 +9,7 @@ HUP = signal.SIGHUP
 INT = signal.SIGINT
 TERM = signal.SIGTERM
 KILL = signal.SIGKILL
+PIPE = signal.SIGPIPE
 STOP = signal.SIGSTOP
 TSTP = signal.SIGTSTP
 CONT = signal.SIGCONT

@@ -56,6 +56,8 @@ class Supervisor:
         self._deadline = None
         self._killed = False
         self._gave_up = False
+        # Nobody reads the output any more, as after `| head`.
+        self._unread = False
 
     def run(self):
         """Return when all workers and their children have ended: the exit code."""
@@ -93,6 +95,10 @@ class Supervisor:
         if self._look_for_ends:
             self._look_for_ends = False
             self._check_ends(now)
+        if self._deadline is None and (self._out.broken or self._err.broken):
+            # Ended here, as each of them would otherwise fail by itself, and say so.
+            self._unread = True
+            self._end(signals.TERM, now)
         if self._failures and self._deadline is None:
             self._end_after_failure(now)
         if self._deadline is not None and self._deadline <= now:
@@ -245,6 +251,8 @@ class Supervisor:
                 self._step(at_most=_LOOK)
 
     def _exit_code(self):
+        if self._unread:
+            return 128 + signals.PIPE
         if not self._failures:
             return 0
         code = self._failures.first(_NEVER).code

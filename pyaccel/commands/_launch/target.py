@@ -33,6 +33,15 @@ def _check_script(path):
         )
     if not os.access(path, os.R_OK):
         raise LaunchError(f"the script {path!r} cannot be read; change its permissions")
+    if stat.S_ISREG(mode) and _starts_with(path, b"\x7fELF"):
+        raise LaunchError(
+            f"the script {path!r} is a program and no Python; --no_python runs it"
+        )
+
+
+def _starts_with(path, start):
+    with open(path, "rb") as file:
+        return file.read(len(start)) == start
 
 
 def _module_hint(path):
