@@ -12,15 +12,17 @@
 #include "py/store_server.h"
 #include "py/system.h"
 #include "py/tensor.h"
+#include "py/tree.h"
 #include "sys/pool.h"
 #include "torch/shim.h"
 
 /* Every step adds one file's types or functions; order is from the ground up. */
 static int (*const setup_steps[])(PyObject *module) = {
-    pyaccel_error_setup,   pyaccel_names_setup,        pyaccel_block_setup,
-    pyaccel_tensor_setup,  pyaccel_pickle_setup,       pyaccel_comm_setup,
-    pyaccel_segment_setup, pyaccel_store_server_setup, pyaccel_store_client_setup,
-    pyaccel_split_setup,   pyaccel_system_setup,       pyaccel_spawn_setup,
+    pyaccel_error_setup,        pyaccel_names_setup,   pyaccel_block_setup,
+    pyaccel_tensor_setup,       pyaccel_tree_setup,    pyaccel_pickle_setup,
+    pyaccel_comm_setup,         pyaccel_segment_setup, pyaccel_store_server_setup,
+    pyaccel_store_client_setup, pyaccel_split_setup,   pyaccel_system_setup,
+    pyaccel_spawn_setup,
 };
 
 static int

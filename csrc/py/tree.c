@@ -291,3 +291,29 @@ pyaccel_tree_rebuild(pyaccel_state *state, PyObject *tree, PyObject *const *resu
     }
     return made;
 }
+
+/* ---- For Python ---- */
+
+static PyObject *
+is_leaf(PyObject *module, PyObject *object)
+{
+    pyaccel_state *state = pyaccel_state_get(module);
+    if (!state->torch_bound && pyaccel_tensor_bind(state) < 0) {
+        return NULL;
+    }
+    int leaf = pyaccel_tensor_check(state, object) ? 1 : pyaccel_array_check(object);
+    return leaf < 0 ? NULL : PyBool_FromLong(leaf);
+}
+
+static PyMethodDef tree_methods[] = {
+    {"is_leaf", is_leaf, METH_O,
+     PyDoc_STR("is_leaf($module, object, /)\n--\n\n"
+               "Whether an object is a tensor or an array that operations take.")},
+    {NULL, NULL, 0, NULL},
+};
+
+int
+pyaccel_tree_setup(PyObject *module)
+{
+    return PyModule_AddFunctions(module, tree_methods);
+}

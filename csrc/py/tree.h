@@ -24,4 +24,8 @@ PyObject *
 pyaccel_tree_rebuild(pyaccel_state *state, PyObject *tree, PyObject *const *results,
                      size_t count);
 
+/* Adds is_leaf. -1 on failure. */
+int
+pyaccel_tree_setup(PyObject *module);
+
 #endif

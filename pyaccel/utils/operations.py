@@ -123,19 +123,12 @@ def _apply(function: Callable[[Any], Any], tree, operation: str):
         values = {k: _apply(function, v, operation) for k, v in tree.items()}
         # Every mapping in use can be made of a dict, which its base class leaves open.
         return type(tree)(values)  # type: ignore[call-arg]
-    if isinstance(tree, torch.Tensor) or _is_array(tree):
+    if _C.is_leaf(tree):
         return function(tree)
     raise TypeError(
         f"Unsupported types ({type(tree)}) passed to `{operation}`. Only nested "
         "list/tuple/dicts of objects that are valid for `is_torch_tensor` should be "
         "passed."
-    )
-
-
-def _is_array(value) -> bool:
-    """Whether a value is an array, without importing NumPy for one that is not."""
-    return type(value).__module__.partition(".")[0] == "numpy" and hasattr(
-        value, "__array_interface__"
     )
 
 

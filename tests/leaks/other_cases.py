@@ -99,6 +99,13 @@ def spawn(comm, given):
             _C.spawn([b"/bin/true"], variables, (0, 1, 2))
 
 
+@case("is_leaf")
+def is_leaf(comm, given):
+    assert _C.is_leaf(torch.ones(1))
+    assert _C.is_leaf(np.ones(1))
+    assert not _C.is_leaf(given.text)
+
+
 @case("force_tensor_path")
 def force_tensor_path(comm, given):
     for path in ("exchange", "shim", "attributes", "auto"):

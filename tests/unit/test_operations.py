@@ -18,6 +18,7 @@ from pyaccel.utils.operations import (
 pytestmark = pytest.mark.usefixtures("alone")
 
 Pair = namedtuple("Pair", "a b")
+MASKED = np.ma.masked_array([1.0, 2.0], [True, False])
 
 
 def test_operations_set_the_state_up():
@@ -42,7 +43,9 @@ def test_tensors_come_back_as_they_are(operation, tree):
 
 
 @pytest.mark.parametrize("operation", [gather, broadcast])
-@pytest.mark.parametrize("leaf", ["text", 1, None, object(), np.float32])
+@pytest.mark.parametrize(
+    "leaf", ["text", 1, None, object(), np.float32, np.float64(1), MASKED]
+)
 def test_what_is_no_tensor_is_refused(operation, leaf):
     with pytest.raises(TypeError, match=r"Unsupported types \(<class "):
         operation({"a": [torch.ones(1), leaf]})
