@@ -1,8 +1,8 @@
 """Which kind of device this machine offers, in accelerate's order of preference."""
 
 import os
-from dataclasses import dataclass
 from importlib import import_module
+from typing import NamedTuple
 
 import torch
 
@@ -10,8 +10,7 @@ from .utils._device_checks import is_importable
 from .utils.dataclasses import DistributedType
 
 
-@dataclass(frozen=True)
-class Accelerator:
+class Accelerator(NamedTuple):
     """A kind of device that torch drives, and what its processes talk through."""
 
     name: str  # torch.device's type, and the module of torch that drives it

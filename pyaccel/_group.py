@@ -98,7 +98,7 @@ def _connect(
     """A communicator of all ranks and torch's group, both undone by `undo`."""
     from torch import distributed
 
-    from . import _rendezvous, _store
+    from . import _store
 
     store = None
 
@@ -121,6 +121,9 @@ def _connect(
         joined.barrier()
         init_torch()
         return joined
+
+    from . import _rendezvous
+
     if distributed.is_initialized():
         store = _store.default_store()
     else:

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from itertools import chain
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,6 +23,7 @@ from benchmarks.harness.stats import slowest
 
 # More than any order takes, imports and set-up of a group included.
 DEADLINE_S = 180.0
+NOTHING: Mapping[str, str] = {}
 FOLDER = Path(__file__).resolve().parent.parent
 
 
@@ -32,11 +34,12 @@ class BenchmarkError(RuntimeError):
 class Server:
     """The main process' side of a library's server, which holds one group at a time."""
 
-    def __init__(self, library: str) -> None:
+    def __init__(self, library: str, variables: Mapping[str, str] = NOTHING) -> None:
         self.library = library
+        self.variables = variables
         ours, theirs = socket.socketpair()
         # One thread a rank: there are never fewer ranks than CPUs.
-        environment = dict(os.environ, OMP_NUM_THREADS="1")
+        environment = dict(os.environ, OMP_NUM_THREADS="1", **variables)
         command = [sys.executable, "-m", "benchmarks.harness.server"]
         self.process = subprocess.Popen(
             [*command, library, str(theirs.fileno())],

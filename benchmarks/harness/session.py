@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +12,7 @@ from types import TracebackType
 
 from benchmarks.harness.case import LIBRARIES, Case, Fixed, Native, Plain
 from benchmarks.harness.contestants import (
+    NOTHING,
     BenchmarkError,
     Contestant,
     GroupContestant,
@@ -77,10 +78,13 @@ class Session:
             self.drop_server(library)
         self.resources.close()
 
-    def server(self, library: str) -> Server:
-        """The library's server, started at first use."""
+    def server(self, library: str, variables: Mapping[str, str] = NOTHING) -> Server:
+        """The library's server with these environment variables, started at first
+        use; one that was started with others is ended before."""
+        if library in self.servers and self.servers[library].variables != variables:
+            self.drop_server(library)
         if library not in self.servers:
-            self.servers[library] = Server(library)
+            self.servers[library] = Server(library, variables)
         return self.servers[library]
 
     def drop_server(self, library: str) -> None:
@@ -88,20 +92,28 @@ class Session:
         if library in self.servers:
             self.servers.pop(library).close()
 
-    def compare(self, module: str, cases: Sequence[Case]) -> None:
-        """Time each case's call: both libraries and the floor in turn."""
+    def compare(
+        self,
+        module: str,
+        cases: Sequence[Case],
+        variables: Mapping[str, str] = NOTHING,
+    ) -> None:
+        """Time each case's call: both libraries and the floor in turn. `variables` are
+        added to the environment of the libraries' ranks."""
         for case in cases:
             makers: dict[str, Callable[[], Contestant]] = {
-                library: partial(self.group, library, module, case)
+                library: partial(self.group, library, module, case, variables)
                 for library in LIBRARIES
             }
             if case.floor is not None:
                 makers[FLOOR] = partial(self.floor, module, case)
             self.contest(module, case, makers)
 
-    def group(self, library: str, module: str, case: Case) -> Contestant:
+    def group(
+        self, library: str, module: str, case: Case, variables: Mapping[str, str]
+    ) -> Contestant:
         """The contestant that runs a case in a library's group."""
-        return GroupContestant(self.server(library), module, case)
+        return GroupContestant(self.server(library, variables), module, case)
 
     def floor(self, module: str, case: Case) -> Contestant:
         """The contestant that measures a floor."""

@@ -45,24 +45,34 @@ scratch_make(scratch *made, pa_comm *comm, uint32_t op, size_t leaves, pa_error 
     return PA_OK;
 }
 
-static pa_status
-stream_from(pa_comm *comm, const pa_leaves *leaves, size_t nbytes, int root,
-            scratch *work, const pa_hooks *hooks, pa_error *error)
+/* The leaves' memory as one flow: what the root sends, and where the others get it. */
+static pa_flow
+flow_of(const pa_leaves *leaves, scratch *work)
 {
-    bool sends = pa_comm_rank(comm) == root;
+    pa_flow flow = {.parts = work->parts, .nparts = leaves->count};
     for (size_t i = 0; i < leaves->count; i++) {
         work->parts[i] = (pa_part){leaves->at[i].data, leaves->at[i].nbytes};
+        flow.nbytes += leaves->at[i].nbytes;
     }
+    return flow;
+}
+
+static pa_status
+stream_from(pa_comm *comm, const pa_flow *flow, int root, scratch *work,
+            const pa_hooks *hooks, pa_error *error)
+{
+    static const pa_flow nothing = {0};
+    bool sends = pa_comm_rank(comm) == root;
     for (int rank = 0; rank < pa_comm_size(comm); rank++) {
-        work->flows[rank] = (pa_flow){0};
+        work->flows[rank] = nothing;
     }
-    /* The root has the bytes already: nothing goes to itself. */
-    work->flows[root].parts = sends ? NULL : work->parts;
-    work->flows[root].nparts = leaves->count;
-    work->flows[root].nbytes = nbytes;
-    pa_flow send = {.parts = work->parts, .nparts = leaves->count};
-    send.nbytes = sends ? nbytes : 0;
-    return pa_comm_stream(comm, PA_OP_BROADCAST, &send, work->flows, hooks, error);
+    work->flows[root] = *flow;
+    if (sends) {
+        /* The root has the bytes already: nothing goes to itself. */
+        work->flows[root].parts = NULL;
+    }
+    return pa_comm_stream(comm, PA_OP_BROADCAST, sends ? flow : &nothing, work->flows,
+                          hooks, error);
 }
 
 pa_status
@@ -80,6 +90,7 @@ pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int64_t root,
         pa_leaves_pack(leaves, packed);
     }
     pa_called called = {.leaves = leaves};
+    pa_flow flow = flow_of(leaves, &work);
     pa_card mine = {
         .op = PA_OP_BROADCAST,
         .root = (int32_t)root,
@@ -87,6 +98,7 @@ pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int64_t root,
         .nbytes = nbytes,
         .inlined = packed,
         .ninline = inlined && sends ? (uint32_t)nbytes : 0,
+        .follows = !inlined && sends ? &flow : NULL,
     };
     pa_agreement agreement = {0};
     pa_status status = pa_comm_meet(comm, &mine, work.cards, hooks, error);
@@ -94,7 +106,7 @@ pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int64_t root,
         status = pa_agree(comm, work.cards, &called, false, &agreement, hooks, error);
     }
     if (status == PA_OK && !inlined) {
-        status = stream_from(comm, leaves, nbytes, (int)root, &work, hooks, error);
+        status = stream_from(comm, &flow, (int)root, &work, hooks, error);
     } else if (status == PA_OK && !sends) {
         pa_leaves_unpack(leaves, work.cards[root].inlined);
     }

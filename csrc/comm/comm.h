@@ -51,6 +51,9 @@ typedef struct pa_card {
     uint32_t ninline;     /* bytes at `inlined`, at most PA_CARD_INLINE */
     bool failed;          /* it cannot take part; `inlined` is a text that says why */
     const char *inlined;  /* in the cards of others: valid until the next meeting */
+    /* (optional, in the own card only) what this rank sends in the stream after this
+     * meeting, if there is one: a backend may send it ahead. */
+    const struct pa_flow *follows;
 } pa_card;
 
 /* A piece of the caller's memory. */

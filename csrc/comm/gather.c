@@ -31,7 +31,7 @@ allocate(pa_gather *gather, size_t size, pa_error *error)
 {
     size_t leaves = gather->leaves->count;
     size_t each = sizeof(pa_card) + sizeof(pa_flow) + leaves * sizeof(pa_part);
-    gather->cards = malloc(size * each);
+    gather->cards = malloc(size * each + leaves * sizeof(pa_part));
     if (gather->cards == NULL) {
         (void)pa_comm_excuse(gather->comm, PA_OP_GATHER, "memory is short", NULL);
         return pa_error_set(error, PA_EMEMORY, "gather: no memory for %zu leaves",
@@ -39,6 +39,12 @@ allocate(pa_gather *gather, size_t size, pa_error *error)
     }
     gather->flows = (pa_flow *)(void *)(gather->cards + size);
     gather->parts = (pa_part *)(void *)(gather->flows + size);
+    gather->own = gather->parts + size * leaves;
+    for (size_t i = 0; i < leaves; i++) {
+        const pa_leaf *leaf = &gather->leaves->at[i];
+        gather->own[i] = (pa_part){leaf->data, leaf->nbytes};
+    }
+    gather->send = (pa_flow){gather->own, leaves, gather->nbytes};
     return PA_OK;
 }
 
@@ -65,6 +71,7 @@ pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, bool 
         .nbytes = gather->nbytes,
         .inlined = packed,
         .ninline = gather->inlined ? (uint32_t)gather->nbytes : 0,
+        .follows = gather->inlined ? NULL : &gather->send,
     };
     pa_status status = pa_comm_meet(comm, &mine, gather->cards, hooks, error);
     if (status == PA_OK) {
@@ -131,33 +138,14 @@ place_parts(pa_gather *gather, char *const *outputs)
     }
 }
 
-static pa_status
-stream_parts(pa_gather *gather, const pa_hooks *hooks, pa_error *error)
-{
-    const pa_leaves *leaves = gather->leaves;
-    pa_part *own = malloc((leaves->count + 1) * sizeof *own);
-    if (own == NULL) {
-        pa_comm_abort_memory(gather->comm, PA_OP_GATHER);
-        return pa_error_set(error, PA_EMEMORY, "gather: no memory for %zu leaves",
-                            leaves->count);
-    }
-    for (size_t i = 0; i < leaves->count; i++) {
-        own[i] = (pa_part){leaves->at[i].data, leaves->at[i].nbytes};
-    }
-    pa_flow send = {.parts = own, .nparts = leaves->count, .nbytes = gather->nbytes};
-    pa_status status =
-        pa_comm_stream(gather->comm, PA_OP_GATHER, &send, gather->flows, hooks, error);
-    free(own);
-    return status;
-}
-
 pa_status
 pa_gather_finish(pa_gather *gather, char *const *outputs, const pa_hooks *hooks,
                  pa_error *error)
 {
     place_parts(gather, outputs);
     if (!gather->inlined) {
-        return stream_parts(gather, hooks, error);
+        return pa_comm_stream(gather->comm, PA_OP_GATHER, &gather->send, gather->flows,
+                              hooks, error);
     }
     for (int rank = 0; rank < pa_comm_size(gather->comm); rank++) {
         unpack(&gather->cards[rank], gather->flows[rank].parts, gather->leaves->count);

@@ -14,6 +14,8 @@ typedef struct pa_gather {
     pa_card *cards; /* [size]; flows and parts of the stream stand behind them */
     pa_flow *flows; /* [size] */
     pa_part *parts; /* [size][leaves] */
+    pa_part *own;   /* [leaves] */
+    pa_flow send;   /* of `own` */
     size_t nbytes;  /* of the own payload */
     bool inlined;   /* every payload came with its card */
     pa_agreement agreement;

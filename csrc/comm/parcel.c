@@ -187,6 +187,8 @@ exchange_run(exchange *x, int root, const char *arguments, const outgoing *out,
         memcpy(packed + out->head[0].nbytes, out->head[1].data, out->head[1].nbytes);
     }
     pa_called called = {.arguments = arguments};
+    pa_flow heads = {out->head, 2, inlined ? 0 : out->nhead};
+    pa_flow buffers = {parts + 1, out->nbuffers, out->nbuffer_bytes};
     pa_card mine = {
         .op = x->op,
         .root = root,
@@ -196,13 +198,12 @@ exchange_run(exchange *x, int root, const char *arguments, const outgoing *out,
         .count = (uint32_t)out->nbuffers,
         .inlined = packed,
         .ninline = inlined ? (uint32_t)out->nhead : 0,
+        .follows = inlined ? &buffers : &heads,
     };
     pa_agreement agreement = {0};
     PA_TRY(pa_comm_meet(x->comm, &mine, x->cards, hooks, error));
     PA_TRY(pa_agree(x->comm, x->cards, &called, false, &agreement, hooks, error));
-    pa_flow heads = {out->head, 2, inlined ? 0 : out->nhead};
     PA_TRY(move_heads(x, &heads, parcels, root != x->rank, hooks, error));
-    pa_flow buffers = {parts + 1, out->nbuffers, out->nbuffer_bytes};
     return move_buffers(x, &buffers, pool, parcels, hooks, error);
 }
 

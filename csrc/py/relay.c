@@ -3,31 +3,22 @@
 
 #include "base/clock.h"
 #include "comm/backend.h"
+#include "py/relay_card.h"
 
 #include <math.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A card as bytes; what follows the struct is the inline payload. */
-typedef struct wire_card {
-    uint32_t op;
-    int32_t root;
-    uint64_t fingerprint;
-    uint64_t nbytes;
-    uint64_t head;
-    uint32_t count;
-    uint32_t ninline;
-    uint64_t failed;
-    char inlined[PA_CARD_INLINE];
-} wire_card;
 
 typedef struct relay_comm {
     pa_comm base;
     pa_backend backend; /* a table of its own: the name is the transport's */
     PyObject *transport;
-    PyObject *cards; /* owned or NULL: bytes of the last meeting */
+    pyaccel_wire_card *wires; /* [size]: of the last meeting */
+    pyaccel_room *rooms;      /* [size] */
+    const char **ahead;       /* [size]: in the blocks, what came with each card */
+    Py_buffer blocks; /* of the last meeting, without the own; `obj` may be NULL */
+    bool owed;        /* it showed a card in a meeting whose cards it has not read */
     bool broken;
     char broken_text[1024];
 } relay_comm;
@@ -92,63 +83,134 @@ timeout_of(const relay_comm *relay)
                                            : (double)timeout_ns / 1e9;
 }
 
-/* ---- Meeting ---- */
-
-/* Calls transport.meet. // new; NULL with an exception */
-static PyObject *
-call_meet(relay_comm *relay, const pa_card *card, bool wait)
+/* A flow's bytes in one piece: the piece itself, or `*packed` (malloc). NULL when
+ * memory is short or there are no bytes. */
+static char *
+one_piece(const pa_flow *flow, bool fill, char **packed)
 {
-    wire_card wire = {
-        .op = card->op,
-        .root = card->root,
-        .fingerprint = card->fingerprint,
-        .nbytes = card->nbytes,
-        .head = card->head,
-        .count = card->count,
-        .ninline = card->ninline,
-        .failed = card->failed,
-    };
-    if (card->ninline > 0) {
-        memcpy(wire.inlined, card->inlined, card->ninline);
+    *packed = NULL;
+    for (size_t i = 0; i < flow->nparts; i++) {
+        if (flow->parts[i].nbytes == flow->nbytes && flow->parts[i].data != NULL) {
+            return flow->parts[i].data;
+        }
     }
-    return PyObject_CallMethod(relay->transport, "meet", "sdy#O", pa_op_text(card->op),
-                               timeout_of(relay), (const char *)&wire,
-                               (Py_ssize_t)sizeof wire, wait ? Py_True : Py_False);
+    *packed = malloc(flow->nbytes + 1);
+    if (*packed != NULL && fill) {
+        pa_cursor from = {.parts = flow->parts};
+        pa_cursor_read(&from, *packed, flow->nbytes);
+    }
+    return *packed;
 }
 
-/* Reads everybody's card out of the bytes, which stay alive until the next meeting. */
-static int
-read_cards(relay_comm *relay, PyObject *bytes, pa_card *all)
+/* A view of a flow's bytes, or None. // new; NULL with an exception */
+static PyObject *
+view_of(const pa_flow *flow, bool fill, char **packed)
 {
-    char *data = PyBytes_AsString(bytes);
+    if (flow == NULL || flow->parts == NULL || flow->nbytes == 0) {
+        return Py_NewRef(Py_None);
+    }
+    char *data = one_piece(flow, fill, packed);
     if (data == NULL) {
+        return PyErr_NoMemory();
+    }
+    return PyMemoryView_FromMemory(data, (Py_ssize_t)flow->nbytes, PyBUF_WRITE);
+}
+
+/* ---- Meeting ---- */
+
+static size_t
+block_nbytes(const relay_comm *relay, int rank)
+{
+    return sizeof(pyaccel_wire_card) + relay->rooms[rank].nbytes;
+}
+
+/* The length of everybody's block. // new; NULL with an exception */
+static PyObject *
+block_sizes(const relay_comm *relay)
+{
+    PyObject *sizes = PyList_New(relay->base.size);
+    for (int rank = 0; sizes != NULL && rank < relay->base.size; rank++) {
+        PyObject *nbytes = PyLong_FromSize_t(block_nbytes(relay, rank));
+        if (nbytes == NULL) {
+            Py_CLEAR(sizes);
+        } else {
+            (void)PyList_SetItem(sizes, rank, nbytes);
+        }
+    }
+    return sizes;
+}
+
+/* Reads everybody's card out of the others' blocks, in rank order, and learns of each.
+ * The blocks stay alive until the next meeting. */
+static int
+read_blocks(relay_comm *relay, PyObject *blocks)
+{
+    PyBuffer_Release(&relay->blocks);
+    if (PyObject_GetBuffer(blocks, &relay->blocks, PyBUF_SIMPLE) < 0) {
         return -1;
     }
-    if (PyBytes_Size(bytes) != (Py_ssize_t)sizeof(wire_card) * relay->base.size) {
-        PyErr_SetString(
-            PyExc_RuntimeError,
-            "the ranks showed cards of another length; all must use the same "
-            "version of pyaccel");
+    size_t wanted = 0;
+    for (int rank = 0; rank < relay->base.size; rank++) {
+        wanted += rank != relay->base.rank ? block_nbytes(relay, rank) : 0;
+    }
+    if ((size_t)relay->blocks.len != wanted) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the ranks showed cards of another length; all must use the "
+                        "same version of pyaccel");
         return -1;
+    }
+    const char *at = relay->blocks.buf;
+    for (int rank = 0; rank < relay->base.size; rank++) {
+        if (rank != relay->base.rank) {
+            memcpy(&relay->wires[rank], at, sizeof *relay->wires);
+            relay->ahead[rank] = at + sizeof *relay->wires;
+            at += block_nbytes(relay, rank);
+        }
     }
     for (int rank = 0; rank < relay->base.size; rank++) {
-        wire_card wire;
-        const char *at = data + (size_t)rank * sizeof wire;
-        memcpy(&wire, at, sizeof wire);
-        all[rank] = (pa_card){
-            .op = wire.op,
-            .root = wire.root,
-            .fingerprint = wire.fingerprint,
-            .nbytes = wire.nbytes,
-            .head = wire.head,
-            .count = wire.count,
-            .ninline = wire.ninline < PA_CARD_INLINE ? wire.ninline : PA_CARD_INLINE,
-            .failed = wire.failed != 0,
-            .inlined = at + offsetof(wire_card, inlined),
-        };
+        pyaccel_room_learn(&relay->rooms[rank], relay->wires[rank].follows,
+                           relay->base.size);
     }
-    pyaccel_slot_set(&relay->cards, Py_NewRef(bytes));
     return 0;
+}
+
+/* Waits for everybody's card in the meeting in which this rank has shown its own. */
+static int
+call_cards(relay_comm *relay, uint32_t op)
+{
+    PyObject *blocks = PyObject_CallMethod(relay->transport, "cards", "sd",
+                                           pa_op_text(op), timeout_of(relay));
+    int read = blocks != NULL ? read_blocks(relay, blocks) : -1;
+    Py_XDECREF(blocks);
+    relay->owed = relay->owed && read < 0;
+    return read;
+}
+
+/* Shows the own card, after all have come to a meeting that this rank left early. */
+static int
+call_show(relay_comm *relay, const pa_card *card)
+{
+    if (relay->owed && call_cards(relay, card->op) < 0) {
+        return -1;
+    }
+    pyaccel_wire_card *wire = &relay->wires[relay->base.rank];
+    pyaccel_wire_write(wire, card);
+    bool fits = wire->follows <= relay->rooms[relay->base.rank].nbytes;
+    char *packed = NULL;
+    PyObject *ahead = view_of(fits ? card->follows : NULL, true, &packed);
+    PyObject *sizes = ahead != NULL ? block_sizes(relay) : NULL;
+    PyObject *shown = NULL;
+    if (sizes != NULL) {
+        shown = PyObject_CallMethod(
+            relay->transport, "show", "sdy#OO", pa_op_text(card->op), timeout_of(relay),
+            (const char *)wire, (Py_ssize_t)sizeof *wire, ahead, sizes);
+    }
+    free(packed);
+    Py_XDECREF(ahead);
+    Py_XDECREF(sizes);
+    Py_XDECREF(shown);
+    relay->owed = shown != NULL;
+    return shown != NULL ? 0 : -1;
 }
 
 static pa_status
@@ -160,11 +222,12 @@ relay_meet(pa_comm *comm, const pa_card *mine, pa_card *all, const pa_hooks *hoo
     PyGILState_STATE lock = PyGILState_Ensure();
     pa_status status = check_whole(relay, mine->op, error);
     if (status == PA_OK) {
-        PyObject *bytes = call_meet(relay, mine, true);
-        if (bytes == NULL || read_cards(relay, bytes, all) < 0) {
+        if (call_show(relay, mine) < 0 || call_cards(relay, mine->op) < 0) {
             status = break_with_exception(relay, error);
         }
-        Py_XDECREF(bytes);
+        for (int rank = 0; rank < comm->size && status == PA_OK; rank++) {
+            all[rank] = pyaccel_wire_read(&relay->wires[rank]);
+        }
     }
     PyGILState_Release(lock);
     return status;
@@ -177,42 +240,19 @@ relay_excuse(pa_comm *comm, const pa_card *failed, const pa_hooks *hooks)
     relay_comm *relay = (relay_comm *)comm;
     pa_status status = PA_OK;
     PyGILState_STATE lock = PyGILState_Ensure();
-    if (!relay->broken) {
-        PyObject *nothing = call_meet(relay, failed, false);
-        if (nothing == NULL) {
-            bool interrupted = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
-            status = break_with_exception(relay, NULL);
-            if (!interrupted) {
-                PyErr_Clear(); /* the next call says that the group is broken */
-                status = PA_EBROKEN;
-            }
+    if (!relay->broken && call_show(relay, failed) < 0) {
+        bool interrupted = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
+        status = break_with_exception(relay, NULL);
+        if (!interrupted) {
+            PyErr_Clear(); /* the next call says that the group is broken */
+            status = PA_EBROKEN;
         }
-        Py_XDECREF(nothing);
     }
     PyGILState_Release(lock);
     return status;
 }
 
 /* ---- Streaming ---- */
-
-/* A flow's bytes in one piece: the piece itself, or `*packed` (malloc). NULL when
- * memory is short or there are no bytes. */
-static char *
-one_piece(const pa_flow *flow, bool fill, char **packed)
-{
-    *packed = NULL;
-    for (size_t i = 0; i < flow->nparts; i++) {
-        if (flow->parts[i].nbytes == flow->nbytes) {
-            return flow->parts[i].data;
-        }
-    }
-    *packed = malloc(flow->nbytes + 1);
-    if (*packed != NULL && fill) {
-        pa_cursor from = {.parts = flow->parts};
-        pa_cursor_read(&from, *packed, flow->nbytes);
-    }
-    return *packed;
-}
 
 /* One call of transport.stream, and what has to be freed after it. */
 typedef struct relay_stream {
@@ -232,20 +272,6 @@ stream_fini(relay_stream *s, int size)
     Py_XDECREF(s->sizes);
     Py_XDECREF(s->recv);
     Py_XDECREF(s->send);
-}
-
-/* A view of a flow's bytes, or None. // new; NULL with an exception */
-static PyObject *
-view_of(const pa_flow *flow, bool fill, char **packed)
-{
-    if (flow->parts == NULL || flow->nbytes == 0) {
-        return Py_NewRef(Py_None);
-    }
-    char *data = one_piece(flow, fill, packed);
-    if (data == NULL) {
-        return PyErr_NoMemory();
-    }
-    return PyMemoryView_FromMemory(data, (Py_ssize_t)flow->nbytes, PyBUF_WRITE);
 }
 
 static int
@@ -274,33 +300,72 @@ stream_init(relay_stream *s, int size, const pa_flow *send, const pa_flow *recv)
     return s->send != NULL ? 0 : -1;
 }
 
+/* Whether all that is streamed came ahead, with the cards of the last meeting. Every
+ * rank finds the same. */
+static bool
+all_came(relay_comm *relay, const pa_flow *recv)
+{
+    bool all = true;
+    for (int rank = 0; rank < relay->base.size; rank++) {
+        all = all && recv[rank].nbytes == relay->rooms[rank].came;
+        relay->rooms[rank].came = 0; /* it is for one stream alone */
+    }
+    return all;
+}
+
+static void
+take_what_came(const relay_comm *relay, const pa_flow *send, const pa_flow *recv)
+{
+    for (int rank = 0; rank < relay->base.size; rank++) {
+        if (recv[rank].parts == NULL) {
+            continue;
+        }
+        pa_cursor to = {.parts = recv[rank].parts};
+        if (rank == relay->base.rank) {
+            pa_cursor from = {.parts = send->parts};
+            pa_cursor_copy(&from, &to, send->nbytes);
+        } else {
+            pa_cursor_write(&to, relay->ahead[rank], recv[rank].nbytes);
+        }
+    }
+}
+
+/* Calls transport.stream. -1 with an exception */
+static int
+call_stream(relay_comm *relay, uint32_t op, const pa_flow *send, const pa_flow *recv)
+{
+    int size = relay->base.size;
+    relay_stream s;
+    PyObject *done = NULL;
+    if (stream_init(&s, size, send, recv) == 0) {
+        done = PyObject_CallMethod(relay->transport, "stream", "sdOOO", pa_op_text(op),
+                                   timeout_of(relay), s.send, s.sizes, s.recv);
+    }
+    for (int rank = 0; rank < size && done != NULL; rank++) {
+        if (s.packed[rank] != NULL) {
+            pa_cursor to = {.parts = recv[rank].parts};
+            pa_cursor_write(&to, s.packed[rank], recv[rank].nbytes);
+        }
+    }
+    stream_fini(&s, size);
+    Py_XDECREF(done);
+    return done != NULL ? 0 : -1;
+}
+
 static pa_status
 relay_stream_bytes(pa_comm *comm, uint32_t op, const pa_flow *send, const pa_flow *recv,
                    const pa_hooks *hooks, pa_error *error)
 {
     (void)hooks;
     relay_comm *relay = (relay_comm *)comm;
-    relay_stream s;
     PyGILState_STATE lock = PyGILState_Ensure();
     pa_status status = check_whole(relay, op, error);
     if (status == PA_OK) {
-        PyObject *done = NULL;
-        if (stream_init(&s, comm->size, send, recv) == 0) {
-            done =
-                PyObject_CallMethod(relay->transport, "stream", "sdOOO", pa_op_text(op),
-                                    timeout_of(relay), s.send, s.sizes, s.recv);
-        }
-        if (done == NULL) {
+        if (all_came(relay, recv)) {
+            take_what_came(relay, send, recv);
+        } else if (call_stream(relay, op, send, recv) < 0) {
             status = break_with_exception(relay, error);
         }
-        Py_XDECREF(done);
-        for (int rank = 0; rank < comm->size && status == PA_OK; rank++) {
-            if (s.packed[rank] != NULL) {
-                pa_cursor to = {.parts = recv[rank].parts};
-                pa_cursor_write(&to, s.packed[rank], recv[rank].nbytes);
-            }
-        }
-        stream_fini(&s, comm->size);
     }
     PyGILState_Release(lock);
     return status;
@@ -349,9 +414,12 @@ relay_close(pa_comm *comm, bool forked)
         PyErr_Clear(); /* there is nobody to report to, and nothing left to do */
         PyErr_Restore(type, value, trace);
     }
-    pyaccel_slot_set(&relay->cards, NULL);
+    PyBuffer_Release(&relay->blocks);
     pyaccel_slot_set(&relay->transport, NULL);
     PyGILState_Release(lock);
+    free(relay->wires);
+    free(relay->rooms);
+    free(relay->ahead);
 }
 
 pa_comm *
@@ -371,7 +439,14 @@ pyaccel_relay_create(PyObject *transport, const char *name, int rank, int size)
         .broken = relay_broken,
         .close = relay_close,
     };
-    if (pa_comm_init(&relay->base, &relay->backend, rank, size, NULL) != PA_OK) {
+    relay->wires = calloc((size_t)size, sizeof *relay->wires);
+    relay->rooms = calloc((size_t)size, sizeof *relay->rooms);
+    relay->ahead = calloc((size_t)size, sizeof *relay->ahead);
+    if (relay->wires == NULL || relay->rooms == NULL || relay->ahead == NULL ||
+        pa_comm_init(&relay->base, &relay->backend, rank, size, NULL) != PA_OK) {
+        free(relay->wires);
+        free(relay->rooms);
+        free(relay->ahead);
         free(relay);
         PyErr_NoMemory();
         return NULL;

@@ -5,9 +5,13 @@
  * raise is what the operation raises, and breaks the group. `timeout` is the deadline
  * in seconds of the whole call, infinite for none.
  *
- *   meet(op: str, timeout: float, card: bytes, wait: bool) -> bytes | None
- *       All-gathers cards of one length and returns all, in rank order. With wait false
- *       it only shows the card; the next call waits for that meeting first.
+ *   show(op: str, timeout: float, card: bytes, ahead: memoryview | None,
+ *        sizes: list[int]) -> None
+ *       Starts to send a block to every other rank and to get one of sizes[q] bytes
+ *       from each rank q. The own one is `card`, then `ahead`, then anything.
+ *   cards(op: str, timeout: float) -> buffer
+ *       Ends what the last `show` began: the others' blocks, one after the other in
+ *       rank order; they stay as they are until the next `show`.
  *   stream(op: str, timeout: float, send: memoryview | None, sizes: list[int],
  *          recv: list[memoryview | None]) -> None
  *       sizes[q] bytes come from rank q: fills recv[q], unless that is None; `send` are

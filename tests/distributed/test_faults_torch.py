@@ -1,14 +1,17 @@
 """Failures over torch.distributed, where less can be known of who failed, and later."""
 
 import contextlib
+import io
+import re
 import signal
+import sys
 import time
 from dataclasses import replace
 
 import pytest
 import torch
 
-from pyaccel import PartialState, _group
+from pyaccel import PartialState, _group, _torch_transport
 from pyaccel.utils.operations import (
     DistributedOperationException,
     DistributedPeerError,
@@ -132,3 +135,37 @@ def aborted():
 
 def test_abort_frees_the_waiter(over_torch):
     assert all("the test says so" in text for text in over_torch.run(aborted, size=2))
+
+
+class Posting(io.StringIO):
+    """A stream that tells the other ranks what was written to it."""
+
+    def write(self, text):
+        here.post(("said", here.rank))
+        return super().write(text)
+
+
+def waits_long(call):
+    barrier()
+    if here.rank == 1:
+        # It comes once the others have said for whom they wait.
+        here.wait(("said", 0))
+        here.wait(("said", 2))
+        call()
+        return ""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_torch_transport, "_LONG", 0.2)
+        patch.setattr(sys, "stderr", Posting())
+        call()
+        return sys.stderr.getvalue()
+
+
+@pytest.mark.parametrize("call", [barrier, gather_text])
+def test_a_long_wait_is_said_once(over_torch, call):
+    name = {barrier: "wait_for_everyone", gather_text: "gather_object"}[call]
+    lines = over_torch.run(waits_long, call, size=3)
+    for rank in (0, 2):
+        line = rf"pyaccel: rank {rank} has waited \d+ s in {name} for ranks? .*\n"
+        assert re.fullmatch(line, lines[rank]), lines
+    # Who says it last has heard of all that wait.
+    assert any(line.endswith("for rank 1\n") for line in lines), lines

@@ -93,11 +93,15 @@ class Echo:
 
     def __init__(self):
         self.fails = False
+        self.block = b""
 
-    def meet(self, op, timeout, card, wait):
+    def show(self, op, timeout, card, ahead, sizes):
         if self.fails:
             raise ArithmeticError("lost")
-        return card * 2 if wait else None
+        self.block = (card + bytes(ahead or b"")).ljust(sizes[1], b"\0")
+
+    def cards(self, op, timeout):
+        return self.block
 
     def stream(self, op, timeout, send, sizes, recv):
         for view in recv:
