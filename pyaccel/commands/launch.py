@@ -8,6 +8,7 @@ import sys
 
 from pyaccel.commands._launch import command_line
 from pyaccel.commands._launch.errors import LaunchError
+from pyaccel.commands._process import run
 
 # The exit code for a launch that could not begin, as for any wrong command line.
 _WRONG_USE = 2
@@ -34,11 +35,12 @@ def launch_command(args):
     `ValueError`) or `FileNotFoundError` says why nothing was started.
     """
     # Imported here: `--help` and wrong command lines do without them.
-    from pyaccel.commands._launch import run, settings, target
+    from pyaccel.commands._launch import run as running
+    from pyaccel.commands._launch import settings, target
 
     chosen = settings.resolve(args)
     command = target.command(chosen)
-    code = run.run(chosen, command)
+    code = running.run(chosen, command)
     if code != 0:
         raise SystemExit(code)
 
@@ -59,4 +61,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,7 +1,6 @@
 """`pyaccel SUBCOMMAND ...`: imports the one sub-command that is named, and runs it."""
 
 import sys
-from importlib import import_module
 
 # Sub-command -> its module, which has a `main()` that reads `sys.argv`, and its help.
 _COMMANDS = {
@@ -34,7 +33,8 @@ def main():
         print(f"pyaccel {__version__}")
     elif name in _COMMANDS:
         sys.argv = [f"{sys.argv[0]} {name}", *words[1:]]
-        import_module(_COMMANDS[name][0]).main()
+        # As import_module, which is not there without an import of its own.
+        __import__(_COMMANDS[name][0], fromlist=["main"]).main()
     else:
         known = ", ".join(_COMMANDS)
         print(

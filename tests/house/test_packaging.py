@@ -17,7 +17,7 @@ def normal(package):
 
 def requirements():
     """The names of all packages that the project and its extras ask for."""
-    tables = PROJECT.split("[project.scripts]")[0].split("[project]")[1]
+    tables = PROJECT.split("[tool.setuptools]")[0].split("[project]")[1]
     lists = re.findall(r"(?ms)^(?:dependencies|\w+) = \[(.*?)\]$", tables)
     quoted = [word for text in lists for word in re.findall(r'"([^"]+)"', text)]
     return {normal(re.match(r"[\w.-]+", word)[0]) for word in quoted} - {"license"}

@@ -152,6 +152,28 @@ def test_a_program_instead_of_python(launch):
     assert sorted(result.check().stdout.split()) == ["0", "1"]
 
 
+def test_the_command_imports_nothing_that_takes_long(fresh):
+    command = [sys.executable, str(ROOT / "bin" / "pyaccel"), "launch"]
+    command += ["--num_processes=2", "--no_python", "true"]
+    result = fresh.start(command, {"PYTHONPROFILEIMPORTTIME": "1"}).finish().check()
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "pyaccel.commands._launch.supervisor" in imported
+    slow = {"collections", "contextlib", "enum", "functools", "re", "signal", "socket"}
+    assert not imported & slow
+
+
+@pytest.mark.parametrize("name", ["pyaccel", "pyaccel-launch"])
+def test_installed_commands(fresh, name):
+    command = [sys.executable, str(ROOT / "bin" / name)]
+    command += ["launch"] if name == "pyaccel" else []
+    script = fresh.script("raise SystemExit(7)")
+    result = fresh.start([*command, "--num_processes=2", str(script)]).finish()
+    assert result.returncode == 7
+    assert "ended with exit code 7" in result.stderr
+    result = fresh.start([*command, "--help"]).finish().check()
+    assert "SCRIPT" in result.stdout
+
+
 @pytest.mark.parametrize("start", ["pyaccel launch", "pyaccel.commands.pyaccel_cli"])
 def test_other_ways_to_start(launch, fresh, start):
     if start == "pyaccel.commands.pyaccel_cli":

@@ -87,11 +87,7 @@ class Supervisor:
                 write()
                 # Both sinks may lead to one pipe, whose room the first has used.
                 break
-        for source in self._all_sources():
-            if source.due is not None and source.due <= now:
-                source.flush()
-        if self._terminal is not None and self._terminal.looks_again():
-            self._terminal.refresh()
+        self._do_what_is_due(now)
         if self._look_for_ends:
             self._look_for_ends = False
             self._check_ends(now)
@@ -103,6 +99,13 @@ class Supervisor:
             self._end_after_failure(now)
         if self._deadline is not None and self._deadline <= now:
             self._escalate(now)
+
+    def _do_what_is_due(self, now):
+        for source in self._all_sources():
+            if source.due is not None and source.due <= now:
+                source.flush()
+        if self._terminal is not None and self._terminal.looks_again():
+            self._terminal.refresh()
 
     def _interests(self):
         """What to wait for: a poll object, and who handles which descriptor."""
