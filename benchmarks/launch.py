@@ -18,7 +18,7 @@ WALL = "2 empty scripts, wall"
 CPU = "2 empty scripts, CPU of all processes"
 TORCHRUN = "torchrun"
 ROOT = Path(__file__).resolve().parents[1]
-COMMAND = ROOT / "bin" / "pyaccel"
+COMMAND = ROOT / "pyaccel" / "commands" / "bin" / "pyaccel"
 
 
 class Launch:

@@ -35,8 +35,7 @@ def launch_command(args):
     `ValueError`) or `FileNotFoundError` says why nothing was started.
     """
     # Imported here: `--help` and wrong command lines do without them.
-    from pyaccel.commands._launch import run as running
-    from pyaccel.commands._launch import settings, target
+    from pyaccel.commands._launch import run as running, settings, target
 
     chosen = settings.resolve(args)
     command = target.command(chosen)

@@ -75,7 +75,7 @@ def test_modules_exist():
 def test_programs_are_installed():
     """Every program is the system's, pip, or one of ours that pyproject.toml names."""
     known = {"python3", "python", ".", "pip", "cd"}
-    ours = set(re.findall(r'"bin/([\w-]+)"', PYPROJECT))
+    ours = set(re.findall(r'/bin/([\w-]+)"', PYPROJECT))
     agree(
         f"README.md runs {command[0]}, which nothing installs"
         for command in words()

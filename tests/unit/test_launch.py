@@ -153,7 +153,11 @@ def test_a_program_instead_of_python(launch):
 
 
 def test_the_command_imports_nothing_that_takes_long(fresh):
-    command = [sys.executable, str(ROOT / "bin" / "pyaccel"), "launch"]
+    command = [
+        sys.executable,
+        str(ROOT / "pyaccel" / "commands" / "bin" / "pyaccel"),
+        "launch",
+    ]
     command += ["--num_processes=2", "--no_python", "true"]
     result = fresh.start(command, {"PYTHONPROFILEIMPORTTIME": "1"}).finish().check()
     imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
@@ -164,7 +168,7 @@ def test_the_command_imports_nothing_that_takes_long(fresh):
 
 @pytest.mark.parametrize("name", ["pyaccel", "pyaccel-launch"])
 def test_installed_commands(fresh, name):
-    command = [sys.executable, str(ROOT / "bin" / name)]
+    command = [sys.executable, str(ROOT / "pyaccel" / "commands" / "bin" / name)]
     command += ["launch"] if name == "pyaccel" else []
     script = fresh.script("raise SystemExit(7)")
     result = fresh.start([*command, "--num_processes=2", str(script)]).finish()
