@@ -85,8 +85,8 @@ def get_logger(name: str, log_level: str | None = None) -> MultiProcessAdapter:
             logger.setLevel(level)
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"Unknown level: log_level is {log_level!r}: name one of DEBUG, INFO, "
-                "WARNING, ERROR and CRITICAL"
+                f"Unknown level: {log_level!r}: name one of DEBUG, INFO, WARNING, "
+                "ERROR and CRITICAL as log_level or in ACCELERATE_LOG_LEVEL"
             ) from error
         logger.root.setLevel(level)
     return MultiProcessAdapter(logger, {})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
 from typing import Any
 
 import torch
@@ -55,16 +54,15 @@ def get_module_children_bottom_up(
 
     With `return_fqns`, pairs of full name and module.
     """
-    top_down = []
-    waiting = deque([("", model)])
-    while waiting:
-        name, module = waiting.popleft()
-        top_down.append((name, module) if return_fqns else module)
-        prefix = f"{name}." if name else ""
-        # Reversed here and at the end, so that siblings keep their order.
-        for child_name, child in reversed(list(module.named_children())):
-            waiting.append((prefix + child_name, child))
-    return top_down[::-1]
+    found: list[Any] = []
+
+    def visit(name: str, module: torch.nn.Module) -> None:
+        for child_name, child in module.named_children():
+            visit(f"{name}.{child_name}" if name else child_name, child)
+        found.append((name, module) if return_fqns else module)
+
+    visit("", model)
+    return found
 
 
 def extract_model_from_parallel(
@@ -133,11 +131,7 @@ def _unwrapped(model: Any, recursive: bool) -> Any:
 
 
 def _restore_forward(model: Any) -> None:
-    """Undoes what was wrapped around `forward`, down to what it was at first."""
+    """Undoes what was wrapped around `forward` since it was put aside."""
     original = model.__dict__.pop("_original_forward", None)
-    if original is None:
-        return
-    forward = model.forward
-    while forward != original and hasattr(forward, "__wrapped__"):
-        forward = forward.__wrapped__
-    model.forward = forward
+    if original is not None:
+        model.forward = original

@@ -96,8 +96,8 @@ def recursive_getattr(obj: Any, attr: str) -> Any:
 def is_port_in_use(port: int | None = None) -> bool:
     """Whether a program of this machine listens at a port, 29500 for None."""
     port = _DEFAULT_PORT if port is None else port
-    if not isinstance(port, int) or not 0 <= port <= 65535:
-        raise ValueError(f"port is {port!r}: pass a number from 0 to 65535")
+    if not 0 <= port <= 65535:
+        raise OverflowError(f"port is {port}: pass a number from 0 to 65535")
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         return probe.connect_ex(("localhost", port)) == 0
 

@@ -5,7 +5,23 @@ import inspect
 
 import pytest
 
-MODULES = ["state", "accelerator", "utils", "utils.environment", "utils.operations"]
+MODULES = [
+    "accelerator",
+    "commands.config.default",
+    "logging",
+    "state",
+    "test_utils.testing",
+    "utils",
+    "utils.dataclasses",
+    "utils.environment",
+    "utils.imports",
+    "utils.memory",
+    "utils.operations",
+    "utils.other",
+    "utils.random",
+    "utils.tqdm",
+    "utils.versions",
+]
 # A value that only says that nothing was passed: another object in each library.
 SENTINELS = {"split_batches"}
 
@@ -28,6 +44,8 @@ def callables():
     """Every function, constructor and method that both libraries have."""
     for module in MODULES:
         for name, ours, theirs in public(module):
+            if not callable(ours):
+                continue  # a constant: `test_constants_are_the_same` compares those
             if not inspect.isclass(ours):
                 yield name, ours, theirs
                 continue
@@ -66,3 +84,10 @@ def test_members_are_all_offered(name):
     training |= {"is_fsdp2"}
     own = {"fork_launched"}  # an attribute of ours, a property of theirs
     assert members - training - own <= set(dir(ours))
+
+
+def test_constants_are_the_same():
+    ours = importlib.import_module("pyaccel.utils.constants")
+    theirs = importlib.import_module("accelerate.utils.constants")
+    values = {name: value for name, value in vars(ours).items() if name.isupper()}
+    assert values == {name: getattr(theirs, name) for name in values}
