@@ -116,7 +116,7 @@ def test_a_mistake_in_saving_is_an_error_of_every_process(ranks, tmp_path):
 
 
 def wait_for_the_last():
-    """When the last rank came, all others asleep in the call, or when one was let go."""
+    """When the last rank came, all others asleep, or when one of those was let go."""
     PartialState(cpu=True)
     last = here.size - 1
     if here.rank < last:
