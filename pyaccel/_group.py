@@ -56,6 +56,11 @@ def join(world: World, backend: str | None, options: dict[str, Any]) -> None:
             "timeout=timedelta(seconds=...)"
         )
     seconds = None if timeout is None else timeout.total_seconds()
+    if seconds is not None and seconds <= 0:
+        raise ValueError(
+            f"timeout is {timeout!r}, in which nobody can come: write "
+            "timeout=timedelta(seconds=...) with a number above zero"
+        )
     if comm is not None and not comm.closed:
         if (comm.rank, comm.size) == (world.rank, world.size):
             comm.timeout = comm.timeout if seconds is None else seconds

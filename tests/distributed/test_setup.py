@@ -157,19 +157,3 @@ def test_ranks_that_cannot_share_memory(fresh):
     assert "rank 0 runs on host host0 (boot 0" in first.stderr
     assert "go over torch.distributed" in first.stderr
     assert "torch.distributed" not in second.stderr
-
-
-def test_timeout_reaches_both_groups(fresh):
-    script = """
-        from datetime import timedelta
-        from pyaccel import Accelerator, InitProcessGroupKwargs, _group
-        import torch.distributed
-        handler = InitProcessGroupKwargs(timeout=timedelta(seconds=77))
-        Accelerator(cpu=True, kwargs_handlers=[handler])
-        backend = torch.distributed.distributed_c10d._get_default_group()._get_backend(
-            torch.device("cpu")
-        )
-        print(_group.comm.timeout, backend.options._timeout.total_seconds())
-    """
-    for finished in fresh.variables(script):
-        assert finished.check().stdout == "77.0 77.0\n"
