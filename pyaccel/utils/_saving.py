@@ -50,7 +50,13 @@ def load(f: Any, map_location: Any = None, **kwargs) -> Any:
     if isinstance(f, (str, os.PathLike)) and _holds_safetensors(f):
         from safetensors.torch import load_file
 
-        return load_file(f, device=str(map_location or "cpu"))
+        if not isinstance(map_location, (str, int, torch.device, type(None))):
+            raise TypeError(
+                f"map_location is {map_location!r}, and {os.fspath(f)!r} is a file of "
+                "safetensors: name one device"
+            )
+        device = "cpu" if map_location is None else map_location
+        return load_file(f, device=str(torch.device(device)))
     # States of NumPy's random numbers are arrays.
     torch.serialization.add_safe_globals(_array_parts())
     return torch.load(f, map_location=map_location, **kwargs)

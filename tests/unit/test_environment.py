@@ -67,8 +67,13 @@ def test_environment_comes_back(alone):
 
 def test_only_what_differs_is_handed_on():
     assert InitProcessGroupKwargs().to_kwargs() == {}
-    handler = InitProcessGroupKwargs(timeout=timedelta(seconds=5))
-    assert handler.to_kwargs() == {"timeout": timedelta(seconds=5)}
+    for seconds in (5, 600):
+        handler = InitProcessGroupKwargs(timeout=timedelta(seconds=seconds))
+        assert handler.to_kwargs() == {"timeout": timedelta(seconds=seconds)}
+    changed = InitProcessGroupKwargs()
+    assert changed.timeout == timedelta(seconds=600)
+    changed.timeout = timedelta(seconds=600)
+    assert changed.to_kwargs() == {"timeout": timedelta(seconds=600)}
     assert InitProcessGroupKwargs(backend="gloo").timeout == timedelta(minutes=30)
 
 
