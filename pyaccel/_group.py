@@ -7,11 +7,11 @@ import os
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from . import _C
+from . import _C, _control
 from ._world import World
 
 SETUP_TIMEOUT = 300.0  # seconds for every process to come
@@ -29,6 +29,9 @@ class _History:
 
     attempts: int = 0  # set-ups through a store: each has keys of its own
     taken: bool = False  # the launcher's segment can be attached to once
+    # The stores that this process serves, by address: kept, as a slower rank may look
+    # for the next group in one while this process has left the last.
+    served: dict[tuple[str, int], Any] = field(default_factory=dict)
     forked_from: int | None = None  # the rank that this process is a forked child of
 
 
@@ -73,10 +76,11 @@ def join(world: World, backend: str | None, options: dict[str, Any]) -> None:
     with ExitStack() as undo:
         joined = _connect(world, backend, options, deadline, undo)
         # Only now is torch's store not needed by a slower rank any more.
-        joined.barrier()
+        _await_everyone(joined)
         joined.timeout = TIMEOUT if seconds is None else seconds
         undo.pop_all()
     comm = joined
+    _control.set_for_children()
 
 
 def exchange(joined: _C.Comm, own: Any) -> list[Any]:
@@ -93,6 +97,18 @@ def leave() -> None:
         comm.close()
 
 
+def _await_everyone(joined: _C.Comm) -> None:
+    """A barrier whose errors say that it is the set-up that waited."""
+    try:
+        joined.barrier()
+    except _C.DistributedOperationException as error:
+        what = str(error).partition(": ")[2]
+        raise type(error)(
+            f"set-up of {joined.size} processes: {what}; check that every process "
+            "makes its PartialState"
+        ) from error
+
+
 def _connect(
     world: World,
     backend: str | None,
@@ -105,13 +121,17 @@ def _connect(
 
     from . import _store
 
+    _history.attempts += 1
     store = None
 
     def init_torch() -> None:
         nonlocal store
         if not distributed.is_initialized():
-            store = store or _store.open_store(world, deadline)
-            own = {"store": distributed.PrefixStore("default_pg", store)}
+            store = store or _open_store(world, deadline, undo)
+            # A store may outlive a group, and what torch wrote into it for that one
+            # leads to processes that are gone.
+            part = _store.own_part(store, _history.attempts)
+            own = {"store": distributed.PrefixStore("default_pg", part)}
             _init_torch(world, backend, options | own, undo)
             store.set_timeout(options.get("timeout") or timedelta(seconds=TIMEOUT))
 
@@ -123,7 +143,7 @@ def _connect(
         _history.taken = True
         joined = _attach_inherited(world, _store.left(deadline))
         undo.callback(joined.close)
-        joined.barrier()
+        _await_everyone(joined)
         init_torch()
         return joined
 
@@ -132,9 +152,9 @@ def _connect(
     if distributed.is_initialized():
         store = _store.default_store()
     else:
-        store = _store.open_store(world, deadline)
-    _history.attempts += 1
+        store = _open_store(world, deadline, undo)
     part = _store.own_part(store, _history.attempts)
+    _store.claim(part, world)
     try:
         if not shares:
             raise _rendezvous.CannotShare(f"{FORCED} is torch")
@@ -146,6 +166,18 @@ def _connect(
         joined = _relay(part, world, reason, _store.left(deadline))
         undo.callback(joined.close)
     return joined
+
+
+def _open_store(world: World, deadline: float, undo: ExitStack):
+    """The store that the variables name, kept if this process may serve it."""
+    from . import _store
+
+    store = _store.open_store(world, deadline)
+    address = _store.address()
+    if world.rank == 0 and address not in _history.served:
+        _history.served[address] = store
+        undo.callback(_history.served.pop, address)
+    return store
 
 
 def _may_share() -> bool:

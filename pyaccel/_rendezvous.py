@@ -27,7 +27,7 @@ from datetime import timedelta
 from torch.distributed import Store
 
 from . import _C
-from ._store import exchange, has, left
+from ._store import boot_id, exchange, has, left
 from ._world import World
 
 _HELLO = struct.Struct("!32sI")
@@ -62,10 +62,8 @@ def meet(store: Store, world: World, deadline: float, timeout: float) -> _C.Comm
 
 def _this_host() -> str:
     """What processes that can share memory and sockets have in common, and a name."""
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        boot = file.read().strip()
     network = os.readlink("/proc/self/ns/net")
-    return json.dumps([boot, network, socket.gethostname()])
+    return json.dumps([boot_id(), network, socket.gethostname()])
 
 
 def _check_one_host(hosts: list[str]) -> None:

@@ -13,6 +13,7 @@ from ._world import World
 
 DEFAULT_PORT = 29500
 _GLANCE = 0.02  # seconds between two looks at whether rank 0 serves
+_ANSWER = 5.0  # seconds for whoever listens at the port to show that it is a store
 
 
 def address() -> tuple[str, int]:
@@ -38,13 +39,17 @@ def address() -> tuple[str, int]:
 def open_store(world: World, deadline: float) -> Store:
     """The store that MASTER_ADDR and MASTER_PORT name, served by rank 0.
 
-    Waits until rank 0 serves it. Under a launcher that serves it all are clients.
+    Waits until rank 0 serves it. Where a launcher or torch serves one already, rank 0
+    is its client like all others.
     """
     host, port = address()
-    agent = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-    serves = world.rank == 0 and not agent
+    # torchrun's agent listens before it starts anyone: where nobody does, a script has
+    # chosen another port than the one that it was given.
+    serves = world.rank == 0 and not _listens(host, port)
     try:
-        if not serves:
+        if world.rank == 0 and not serves:
+            _check_answers(host, port, deadline)
+        elif not serves:
             _wait_for_server(host, port, deadline)
         return TCPStore(
             host,
@@ -56,7 +61,7 @@ def open_store(world: World, deadline: float) -> Store:
             multi_tenant=True,
         )
     except (RuntimeError, OSError) as error:  # torch's store raises the first
-        if serves:
+        if world.rank == 0:
             raise ConnectionError(
                 f"set-up of {world.size} processes: rank 0 cannot serve at {host} port "
                 f"{port}; set MASTER_PORT to a port that is free"
@@ -68,16 +73,39 @@ def open_store(world: World, deadline: float) -> Store:
         ) from error
 
 
+def _listens(host: str, port: int) -> bool:
+    """Whether anybody accepts connections there."""
+    try:
+        socket.create_connection((_name(host), port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def _name(host: str) -> Any:
+    """The host for a socket; for text it imports a codec, which takes 9 ms."""
+    return host.encode() if host.isascii() else host
+
+
+def _check_answers(host: str, port: int, deadline: float) -> None:
+    """An OSError unless who listens there is a store; torch's client would wait."""
+    client = _C.StoreClient(host, port, min(_ANSWER, left(deadline)))
+    try:
+        client.check(["/pyaccel"])
+    finally:
+        client.close()
+
+
 def _wait_for_server(host: str, port: int, deadline: float) -> None:
     """Returns once somebody listens there.
 
     torch's store would look only once a second, and wait twice as long as it was told.
     """
-    # A name as text would be encoded by a codec whose import takes 9 ms.
-    name: Any = host.encode() if host.isascii() else host
     while True:
         try:
-            socket.create_connection((name, port), timeout=left(deadline)).close()
+            socket.create_connection(
+                (_name(host), port), timeout=left(deadline)
+            ).close()
             return
         except OSError:
             if left(deadline) <= _GLANCE:
@@ -97,6 +125,46 @@ def own_part(store: Store, attempt: int) -> Store:
     run = os.environ.get("TORCHELASTIC_RUN_ID", "")
     restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return PrefixStore(f"/pyaccel/{run}/{restart}/{attempt}", store)
+
+
+def claim(part: Store, world: World) -> None:
+    """Takes the rank's number in a part of a store.
+
+    Raises a ValueError if another process has it and runs: a rank's child that was
+    given its variables must not disturb the rank.
+    """
+    key = f"claim/{world.rank}"
+    here = f"{boot_id()} {os.readlink('/proc/self/ns/pid')}"
+    own = f"{here} {os.getpid()}"
+    holder = part.compare_set(key, "", own).decode()
+    if holder == own:
+        return
+    where, _, pid = holder.rpartition(" ")
+    if where == here and _runs(int(pid)):
+        raise ValueError(
+            f"set-up of {world.size} processes: rank {world.rank} is process {pid}, "
+            f"and process {os.getpid()} has the same RANK: a process that a rank "
+            "starts inherits its variables, so unset RANK and WORLD_SIZE to run "
+            "alone, or give every process a RANK of its own"
+        )
+    # The holder ended, or is on another host: this one was started in its stead.
+    part.set(key, own)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of this host is there and has not ended."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            state = file.read().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def boot_id() -> str:
+    """What tells this machine, since it was started, from all others."""
+    with open("/proc/sys/kernel/random/boot_id") as file:
+        return file.read().strip()
 
 
 def exchange(

@@ -4,7 +4,13 @@ import os
 import sys
 from dataclasses import dataclass
 
-CONTROL = "PYACCEL_CONTROL"
+from . import _control
+
+# Rank and size as MPI's launchers say them, beside which others may have been left.
+_MPI = (
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+)
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,10 @@ def find_world(rank: int | None = None, size: int | None = None) -> World:
     """
     group = _torch_group()
     if group is not None:
-        return _completed(*group)
+        return _placed(*group)
     if rank is not None or size is not None:
-        return _completed(*_named_by_caller(rank, size))
-    control_fd = _control_fd()
+        return _placed(*_named_by_caller(rank, size))
+    control_fd = _control.descriptor()
     if control_fd is None:
         return World()
     rank, size = _index("RANK"), _index("WORLD_SIZE")
@@ -47,6 +53,9 @@ def find_world(rank: int | None = None, size: int | None = None) -> World:
             f"WORLD_SIZE is {size} but RANK is not set: set RANK to this process' "
             f"number, 0 to {size - 1}, or unset WORLD_SIZE to run alone"
         )
+    if control_fd < 0 and "TORCHELASTIC_RUN_ID" not in os.environ:
+        # pyaccel launch and torchrun number their processes whoever started them.
+        _check_mpi(rank or 0, size)
     return _completed(rank or 0, size, control_fd)
 
 
@@ -67,26 +76,35 @@ def _named_by_caller(rank: int | None, size: int | None) -> tuple[int, int]:
             f"rank={rank} and world_size={size} were given: give both, or neither to "
             "take them from the environment"
         )
+    _check_within("rank", rank, "world_size", size)
     return rank, size
 
 
-def _control_fd() -> int | None:
-    """The launcher's descriptor, -1 without one, None in a child of a worker."""
-    text = os.environ.get(CONTROL, "")
-    if not text:
-        return -1
+def _check_mpi(rank: int, size: int) -> None:
+    """Refuses numbers that were left in the environment of an MPI process."""
+    for rank_name, size_name in _MPI:
+        mpi_rank, mpi_size = _index(rank_name), _index(size_name)
+        if mpi_rank is not None and mpi_size == size and mpi_rank != rank:
+            raise ValueError(
+                f"RANK is {rank} but {rank_name} is {mpi_rank}, both of {size} "
+                f"processes: set RANK to {mpi_rank} in this process, or unset "
+                f"{rank_name} and {size_name}"
+            )
+
+
+def _placed(rank: int, size: int) -> World:
+    """The world of a script that says itself which rank this is.
+
+    The local variables are believed only where they are of the same group: a process
+    that a worker started inherits the worker's.
+    """
     try:
-        pid, fd = map(int, text.split(":"))
+        same = _index("RANK") in (None, rank) and _index("WORLD_SIZE") in (None, size)
+        if same:
+            return _completed(rank, size)
     except ValueError:
-        raise ValueError(
-            f"{CONTROL} is {text!r}, not <pid>:<descriptor>: it is set by pyaccel "
-            "launch alone; unset it"
-        ) from None
-    if pid == os.getpid():
-        return fd
-    # A worker may start torchrun, which numbers its own processes; in any other child
-    # the variables are the worker's, and the child is not a rank.
-    return -1 if "TORCHELASTIC_RUN_ID" in os.environ else None
+        pass  # What the variables say does not matter.
+    return World(rank, size, rank, size)
 
 
 def _completed(rank: int, size: int, control_fd: int = -1) -> World:
@@ -97,8 +115,8 @@ def _completed(rank: int, size: int, control_fd: int = -1) -> World:
         local_size = size
     elif not 1 <= local_size <= size:
         raise ValueError(
-            f"LOCAL_WORLD_SIZE is {local_size} with {size} processes in all: set it to "
-            "the number of processes on this host, or unset it"
+            f"LOCAL_WORLD_SIZE is {local_size} but WORLD_SIZE is {size}: set "
+            "LOCAL_WORLD_SIZE to the number of processes on this host, or unset it"
         )
     local_rank = _index("LOCAL_RANK")
     if local_rank is None:

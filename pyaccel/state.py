@@ -315,8 +315,11 @@ def _kind_of_group(
 
     kind = None if cpu else find_accelerator()
     if torch.distributed.is_initialized():
-        # The script's own group; it may well be on another backend than ours would be.
+        # The script's own group; it may well be on another backend than ours would be,
+        # or made without naming one, which torch calls undefined.
         backend = torch.distributed.get_backend()
+        if backend == "undefined":
+            backend = group_backend(kind, asked)
         if asked not in (None, backend):
             raise ValueError(
                 f"Your assigned backend {asked} is not available, please use {backend}"

@@ -93,8 +93,8 @@ pa_comm_check(pa_comm *comm, uint32_t op, pa_error *error)
 {
     if (comm->closed) {
         return pa_error_set(error, PA_ECLOSED,
-                            "%s: this process has left the group; make a new "
-                            "PartialState to join one",
+                            "%s: this process has left the group; do this before "
+                            "destroy_process_group()",
                             pa_op_text(op));
     }
     if (pa_fork_mark_forked(comm->fork_mark)) {

@@ -90,8 +90,8 @@ check_usable(pyaccel_call *call)
 {
     if (call->self->comm == NULL) {
         PyErr_Format(call->state->DistributedOperationException,
-                     "%s: this process has left the group; make a new PartialState to "
-                     "join one",
+                     "%s: this process has left the group; do this before "
+                     "destroy_process_group()",
                      pa_op_text(call->op));
         return -1;
     }

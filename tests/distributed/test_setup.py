@@ -93,6 +93,48 @@ def test_a_rank_that_never_comes_is_named(fresh):
         )
 
 
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_a_worker_that_makes_no_state_is_named(fresh, size):
+    """It is the set-up that waited, and not an operation that nobody called."""
+    script = """
+        import os
+        from datetime import timedelta
+        from pyaccel import PartialState
+        if os.environ["RANK"] == "1":
+            os._exit(0)
+        try:
+            PartialState(timeout=timedelta(seconds=20))
+        except Exception as error:
+            os.write(1, f"{type(error).__name__}: {error}\\n".encode())
+    """
+    lines = fresh.launch(script, size=size).stdout.splitlines()
+    assert len(lines) == size - 1
+    for line in lines:
+        assert line.startswith(f"DistributedPeerError: set-up of {size} processes: ")
+        assert "rank 1" in line
+        assert line.endswith("check that every process makes its PartialState")
+        assert "wait_for_everyone" not in line
+
+
+def test_a_worker_that_comes_too_late_is_named(fresh):
+    script = """
+        import os, sys, threading
+        from datetime import timedelta
+        from pyaccel import PartialState
+        if os.environ["RANK"] == "1":
+            threading.Event().wait(60)
+        try:
+            PartialState(timeout=timedelta(seconds=1))
+        except Exception as error:
+            os.write(1, f"{type(error).__name__}: {error}\\n".encode())
+            sys.exit(7)
+    """
+    finished = fresh.launch(script)
+    assert finished.returncode == 7
+    assert "DistributedTimeoutError: set-up of 2 processes: rank 1 " in finished.stdout
+    assert "wait_for_everyone" not in finished.stdout
+
+
 def test_rank_0_that_never_comes(fresh):
     (finished,) = fresh.variables(WORK, SHORT, ranks=[1])
     assert finished.returncode == 1

@@ -52,10 +52,11 @@ class Fresh:
         """The script under `pyaccel launch`."""
         return self.start_launch(script, *args, **options).finish(timeout)
 
-    def torchrun(self, script, *args, size=2, timeout=120.0, env=None):
-        """The script under torchrun, on a free port of its own."""
-        command = ["-m", "torch.distributed.run", f"--nproc-per-node={size}"]
-        command += ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+    def torchrun(self, script, *args, size=2, timeout=120.0, env=None, options=None):
+        """The script under torchrun, on a free port of its own unless `options` say."""
+        if options is None:
+            options = ["--master-addr=127.0.0.1", f"--master-port={free_port()}"]
+        command = ["-m", "torch.distributed.run", f"--nproc-per-node={size}", *options]
         command += [str(self.script(script)), *map(str, args)]
         return self.start([sys.executable, *command], env).finish(timeout)
 

@@ -13,6 +13,7 @@ LAYERS = [
     ["pyaccel._C"],
     ["pyaccel._objects", "pyaccel._torch_transport"],
     ["pyaccel.utils"],
+    ["pyaccel._control"],
     ["pyaccel._world", "pyaccel._devices"],
     ["pyaccel._store"],
     ["pyaccel._rendezvous"],

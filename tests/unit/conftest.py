@@ -6,7 +6,10 @@ import pytest
 
 from pyaccel.state import AcceleratorState
 
-PREFIXES = ("ACCELERATE_", "LOCAL_", "MASTER_", "PYACCEL_CONTROL", "TORCHELASTIC_")
+PREFIXES = (
+    *("ACCELERATE_", "LOCAL_", "MASTER_", "OMPI_", "PMI_", "PYACCEL_CONTROL"),
+    "TORCHELASTIC_",
+)
 NAMES = ("FORK_LAUNCHED", "RANK", "WORLD_SIZE")
 
 

@@ -73,7 +73,7 @@ JOIN = """
     import os, signal, sys
     from pyaccel import _C
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    fd = int(os.environ["PYACCEL_CONTROL"].partition(":")[2])
+    fd = int(os.environ["PYACCEL_CONTROL"].split(":")[1])
     group = _C.comm_attach(fd, rank, size, 60.0)
     # So that nobody is ended before it could speak.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -117,7 +117,7 @@ CAUSE = """
     import atexit, os, select
     from pyaccel import _C
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    fd = int(os.environ["PYACCEL_CONTROL"].partition(":")[2])
+    fd = int(os.environ["PYACCEL_CONTROL"].split(":")[1])
     group = _C.comm_attach(fd, rank, size, 60.0)
     pids = group.gather_object(os.getpid())
     if rank == 1:
@@ -143,7 +143,7 @@ def test_leaving_the_group_properly_tells_nobody(fresh):
         import os
         from pyaccel import _C
         rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        fd = int(os.environ["PYACCEL_CONTROL"].partition(":")[2])
+        fd = int(os.environ["PYACCEL_CONTROL"].split(":")[1])
         group = _C.comm_attach(fd, rank, size, 60.0)
         for _ in range(100):
             group.barrier()

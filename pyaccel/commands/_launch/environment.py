@@ -2,10 +2,13 @@
 
 import os
 
+from pyaccel import _control
+
 # Left by an outer launcher, these would make a worker take part in its group.
 _FOREIGN = (
     *("GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_"),
-    *("PYACCEL_CONTROL", "TORCHELASTIC_"),
+    *("OMPI_COMM_WORLD_", "PMI_", "PMIX_", "TORCHELASTIC_"),
+    _control.NAME,
 )
 
 
@@ -59,13 +62,16 @@ def of_rank(common, rank):
     return dict(common, RANK=str(rank), LOCAL_RANK=str(rank))
 
 
-def control(segment_fd):
-    """The entry that names the shared memory; empty if there is none.
+def control(variables, segment_fd):
+    """The entry that tells the worker with these variables from its children.
 
-    The worker's pid comes in the place of the `%`: so a child of the worker, which
-    inherits the variables, does not take itself for the worker.
+    Empty for a worker that is alone. The worker's pid comes in the place of the `%`.
+    `segment_fd` is the shared memory, or None if there is none.
     """
-    return b"" if segment_fd is None else b"PYACCEL_CONTROL=%%:%d" % segment_fd
+    if variables["WORLD_SIZE"] == "1":
+        return b""
+    value = _control.compose("%", -1 if segment_fd is None else segment_fd, variables)
+    return f"{_control.NAME}={value}".encode()
 
 
 def threads(settings, cores):

@@ -67,7 +67,7 @@ def start(rank, command, variables, stdio, *, segment_fd, terminal):
             [os.fsencode(word) for word in command],
             [os.fsencode(f"{name}={value}") for name, value in own.items()],
             stdio,
-            pid_entry=environment.control(segment_fd),
+            pid_entry=environment.control(own, segment_fd),
             keep=-1 if segment_fd is None else segment_fd,
             lifeline=lifeline,
             terminal=terminal,
