@@ -92,7 +92,7 @@ def get_logger(name: str, log_level: str | None = None) -> MultiProcessAdapter:
     return MultiProcessAdapter(logger, {})
 
 
-def warn_first(name: str, msg: str, *args: Any) -> None:
+def _warn_first(name: str, msg: str, *args: Any) -> None:
     """Warns on the main process, and before the state is set up on every process."""
     if not PartialState._shared_state or PartialState().is_main_process:
         logging.getLogger(name).warning(msg, *args, stacklevel=3)

@@ -1,10 +1,6 @@
-"""Where accelerate once had `find_executable_batch_size`; importing this warns."""
+"""A module that accelerate once had: importing it says where its name is now."""
 
 import warnings
-
-from .utils.memory import find_executable_batch_size
-
-__all__ = ["find_executable_batch_size"]
 
 warnings.warn(
     "pyaccel.memory_utils is an old name: import find_executable_batch_size from "

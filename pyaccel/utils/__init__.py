@@ -44,6 +44,7 @@ _NAMES = {
     "clean_state_dict_for_safetensors": "pyaccel.utils.other",
     "clear_environment": "pyaccel.utils.environment",
     "compare_versions": "pyaccel.utils.versions",
+    "compile_regions": "pyaccel.utils.other",
     "convert_bytes": "pyaccel.utils.other",
     "convert_dict_to_env_variables": "pyaccel.utils.environment",
     "extract_model_from_parallel": "pyaccel.utils.other",

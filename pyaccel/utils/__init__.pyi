@@ -123,6 +123,7 @@ from .operations import (
 from .other import (
     check_os_kernel as check_os_kernel,
     clean_state_dict_for_safetensors as clean_state_dict_for_safetensors,
+    compile_regions as compile_regions,
     convert_bytes as convert_bytes,
     extract_model_from_parallel as extract_model_from_parallel,
     get_model_tp_size as get_model_tp_size,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..logging import warn_first
+from ..logging import _warn_first
 from ..state import PartialState
 
 
@@ -100,7 +100,7 @@ def clean_state_dict_for_safetensors(
             clean[name] = tensor.contiguous()
         storages.add(storage)
     if dropped:
-        warn_first(
+        _warn_first(
             __name__,
             "%s not written: each is another name for a tensor that is; see that your "
             "model ties them when it is loaded",

@@ -8,7 +8,7 @@ import socket
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from ..logging import warn_first
+from ..logging import _warn_first
 from ..state import PartialState
 from ._modules import (
     extract_model_from_parallel,
@@ -20,6 +20,7 @@ from ._modules import (
     is_repeated_blocks,
     model_has_dtensor,
 )
+from ._regions import compile_regions
 from ._saving import clean_state_dict_for_safetensors, load, save
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_os_kernel",
     "clean_state_dict_for_safetensors",
+    "compile_regions",
     "convert_bytes",
     "extract_model_from_parallel",
     "get_free_port",
@@ -118,7 +120,7 @@ def check_os_kernel() -> None:
     if tuple(map(int, version.groups())) >= _GOOD_KERNEL:
         return
     good = ".".join(map(str, _GOOD_KERNEL)) + ".0"
-    warn_first(
+    _warn_first(
         __name__,
         "this machine's kernel is %s, and with kernels before %s processes were seen "
         "to hang: upgrade it to %s or later",

@@ -22,6 +22,7 @@ LAYERS = [
     ["pyaccel.state"],
     ["pyaccel.utils.operations", "pyaccel.utils.tqdm", "pyaccel.logging"],
     ["pyaccel.utils._modules", "pyaccel.utils._saving"],
+    ["pyaccel.utils._regions"],
     ["pyaccel.utils.random", "pyaccel.utils.other"],
     ["pyaccel.data_loader", "pyaccel.hooks", "pyaccel.memory_utils"],
     ["pyaccel.big_modeling", "pyaccel.inference"],

@@ -208,6 +208,20 @@ case("extract not recursive", lambda: u.extract_model_from_parallel(
     nn.Sequential(wrapped))[0] is wrapped)
 
 
+def regions(*blocks):
+    outer = nn.Sequential(nn.ModuleList(blocks), nn.Sequential(nn.ReLU()))
+    made = u.compile_regions(outer, backend="eager")
+    return (
+        [type(module).__name__ for module in made.modules()],
+        u.extract_model_from_parallel(made, keep_torch_compile=False) is outer,
+    )
+
+
+case("compile_regions", regions, nn.Linear(1, 1), nn.Linear(1, 1))
+case("compile_regions of different blocks", regions, nn.Linear(1, 1), nn.ReLU())
+case("compile_regions without blocks", regions)
+
+
 def forward_of(keep):
     layer = nn.Linear(2, 2)
     original = layer._original_forward = layer.forward

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from pyaccel.utils import (
+    compile_regions,
     extract_model_from_parallel,
     get_model_tp_size,
     get_module_children_bottom_up,
@@ -53,6 +54,55 @@ def test_a_model_whose_regions_were_compiled():
     regions.__dict__["_orig_mod"] = model
     assert extract_model_from_parallel(regions) is regions
     assert extract_model_from_parallel(regions, keep_torch_compile=False) is model
+
+
+class Model(nn.Module):
+    """Repeated blocks deep within, and something around them."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Module()
+        self.inner.blocks = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+        self.head = nn.Linear(2, 1)
+
+    def forward(self, x):
+        """Every block in turn."""
+        for block in self.inner.blocks:
+            x = block(x)
+        return self.head(x)
+
+
+@torch.no_grad()
+def test_blocks_are_compiled_one_by_one():
+    model = Model()
+    inputs = torch.ones(1, 2)
+    expected = model(inputs)
+    compiled = compile_regions(model, backend="eager")
+    assert type(compiled) is Model
+    assert not is_compiled_module(compiled)
+    assert [is_compiled_module(block) for block in compiled.inner.blocks] == [True] * 3
+    assert is_compiled_module(compiled.head)
+    assert torch.equal(compiled(inputs), expected)
+    assert {id(p) for p in compiled.parameters()} == {id(p) for p in model.parameters()}
+    assert not has_compiled_regions(model), "the model itself is as it was"
+    assert has_compiled_regions(compiled)
+    plain = extract_model_from_parallel(compiled, keep_torch_compile=False)
+    assert plain is model
+
+
+def test_a_method_of_the_model_is_the_copys():
+    model = Model()
+    model.forward = MethodType(lambda self, x: self.head(x) * 0, model)
+    compiled = compile_regions(model, backend="eager")
+    assert compiled.forward.__self__ is compiled
+    assert compiled(torch.ones(1, 2)).item() == 0
+
+
+def test_without_blocks_a_model_is_compiled_whole():
+    layer = nn.Linear(2, 2)
+    compiled = compile_regions(layer, backend="eager")
+    assert is_compiled_module(compiled)
+    assert extract_model_from_parallel(compiled, keep_torch_compile=False) is layer
 
 
 def test_the_forward_before_it_was_wrapped():

@@ -201,7 +201,7 @@ def test_an_old_name(fresh):
         import warnings
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            from pyaccel.memory_utils import find_executable_batch_size
+            import pyaccel.memory_utils
         print([(w.category.__name__, "old name" in str(w.message)) for w in caught])
     """
     assert fresh.python(script).check().stdout == "[('FutureWarning', True)]\n"
