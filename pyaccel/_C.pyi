@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
@@ -89,6 +89,18 @@ def force_tensor_path(path: str, /) -> None: ...
 def split(
     inputs: _Inputs, rank: int, size: int, apply_padding: bool = False
 ) -> _Inputs: ...
+def recursively_apply(
+    func: Callable[..., Any],
+    data: Any,
+    args: tuple[Any, ...],
+    test_type: Callable[[Any], bool] | None,
+    strict: bool,
+    kwargs: dict[str, Any],
+) -> Any: ...
+def send_to_device(
+    tree: Any, device: Any, keywords: dict[str, Any], skip_keys: Container[Any] | None
+) -> Any: ...
+def find_batch_size(data: Any) -> int: ...
 def usable_cpus() -> float: ...
 def spawn(
     arguments: list[bytes],

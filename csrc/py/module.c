@@ -13,6 +13,7 @@
 #include "py/system.h"
 #include "py/tensor.h"
 #include "py/tree.h"
+#include "py/walk.h"
 #include "sys/pool.h"
 #include "torch/shim.h"
 
@@ -22,7 +23,7 @@ static int (*const setup_steps[])(PyObject *module) = {
     pyaccel_tensor_setup,       pyaccel_tree_setup,    pyaccel_pickle_setup,
     pyaccel_comm_setup,         pyaccel_segment_setup, pyaccel_store_server_setup,
     pyaccel_store_client_setup, pyaccel_split_setup,   pyaccel_system_setup,
-    pyaccel_spawn_setup,
+    pyaccel_spawn_setup,        pyaccel_walk_setup,
 };
 
 static int

@@ -18,6 +18,7 @@ pyaccel_names_setup(PyObject *module)
         {&state->str_device, "device"},
         {&state->str_dtype, "dtype"},
         {&state->str_fields, "_fields"},
+        {&state->str_is_cpu, "is_cpu"},
         {&state->str_is_conj, "is_conj"},
         {&state->str_is_neg, "is_neg"},
         {&state->str_is_quantized, "is_quantized"},
@@ -32,6 +33,7 @@ pyaccel_names_setup(PyObject *module)
         {&state->str_resolve_neg, "resolve_neg"},
         {&state->str_shape, "shape"},
         {&state->str_stride, "stride"},
+        {&state->str_to, "to"},
         {&state->str_type, "type"},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -53,6 +53,7 @@
     X(str_device)                                                                      \
     X(str_dtype)                                                                       \
     X(str_fields)                                                                      \
+    X(str_is_cpu)                                                                      \
     X(str_is_conj)                                                                     \
     X(str_is_neg)                                                                      \
     X(str_is_quantized)                                                                \
@@ -67,6 +68,7 @@
     X(str_resolve_neg)                                                                 \
     X(str_shape)                                                                       \
     X(str_stride)                                                                      \
+    X(str_to)                                                                          \
     X(str_type)
 
 #define PYACCEL_STATE_MEMBER(name) PyObject *name;

@@ -179,27 +179,72 @@ pyaccel_tree_flatten(const pyaccel_flatten *how, PyObject *tree)
     return flatten(how, tree);
 }
 
-/* ---- Putting together ---- */
+/* ---- Building another of the same kind ---- */
 
-/* Results that are still to be placed. */
-typedef struct rebuilder {
-    pyaccel_state *state;
-    PyObject *const *results;
-    size_t left;
-} rebuilder;
-
+/* A shallow copy of `tree` with other items, for containers that cannot be made of a
+ * plain one, such as a defaultdict. With the constructor's TypeError, which is the one
+ * that counts if this fails too. // new */
 static PyObject *
-rebuild(rebuilder *from, PyObject *tree);
+refill_copy(PyObject *tree, PyObject *items)
+{
+    PyObject *type = NULL;
+    PyObject *value = NULL;
+    PyObject *trace = NULL;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *copy = PyImport_ImportModule("copy");
+    PyObject *made = copy != NULL ? PyObject_CallMethod(copy, "copy", "O", tree) : NULL;
+    Py_XDECREF(copy);
+    int status = made != NULL ? 0 : -1;
+    if (status == 0 && PyList_Check(made)) {
+        status = PyList_SetSlice(made, 0, PyList_Size(made), items);
+    } else if (status == 0) {
+        PyObject *key = NULL;
+        PyObject *item = NULL;
+        Py_ssize_t at = 0;
+        status = PyDict_Check(items) ? 0 : -1;
+        while (status == 0 && PyDict_Next(items, &at, &key, &item)) {
+            status = PyObject_SetItem(made, key, item);
+        }
+    }
+    if (status < 0) {
+        Py_CLEAR(made);
+        PyErr_Clear();
+        PyErr_Restore(type, value, trace);
+        return NULL;
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(trace);
+    return made;
+}
 
-/* The rebuilt items of a sequence as a list or tuple. // new */
+/* `items`, a plain container, as the type of `tree`. Steals `items`. // new */
 static PyObject *
-rebuild_items(rebuilder *from, PyObject *tree, bool list)
+like(PyObject *tree, PyObject *items, bool spread)
+{
+    PyObject *type = (PyObject *)Py_TYPE(tree);
+    if (items == NULL || type == (PyObject *)Py_TYPE(items)) {
+        return items;
+    }
+    PyObject *made = spread ? PyObject_CallObject(type, items)
+                            : PyObject_CallFunctionObjArgs(type, items, NULL);
+    if (made == NULL && !PyTuple_Check(tree) &&
+        PyErr_ExceptionMatches(PyExc_TypeError)) {
+        made = refill_copy(tree, items);
+    }
+    Py_DECREF(items);
+    return made;
+}
+
+/* The items of a sequence after the walk, as a list or tuple. // new */
+static PyObject *
+map_items(const pyaccel_walk *walk, PyObject *tree, bool list)
 {
     Py_ssize_t size = PySequence_Size(tree);
     PyObject *items = size < 0 ? NULL : list ? PyList_New(size) : PyTuple_New(size);
     for (Py_ssize_t i = 0; i < size && items != NULL; i++) {
         PyObject *old = PySequence_GetItem(tree, i);
-        PyObject *item = old != NULL ? rebuild(from, old) : NULL;
+        PyObject *item = old != NULL ? pyaccel_tree_map(walk, old) : NULL;
         Py_XDECREF(old);
         int status = item == NULL ? -1
                      : list       ? PyList_SetItem(items, i, item)
@@ -211,78 +256,113 @@ rebuild_items(rebuilder *from, PyObject *tree, bool list)
     return items;
 }
 
+/* A value after the walk, unless its key says that it stays. // new */
 static PyObject *
-rebuild_sequence(rebuilder *from, PyObject *tree, node kind)
+map_value(const pyaccel_walk *walk, PyObject *key, PyObject *value)
 {
-    PyObject *items = rebuild_items(from, tree, kind == LIST);
-    if (items == NULL || PyList_CheckExact(tree) || PyTuple_CheckExact(tree)) {
-        return items;
+    int kept = walk->keep != NULL ? walk->keep(walk, key) : 0;
+    return kept < 0 ? NULL : kept ? Py_NewRef(value) : pyaccel_tree_map(walk, value);
+}
+
+/* The values are changed in a copy, which nobody else can change meanwhile. // new */
+static PyObject *
+map_dict(const pyaccel_walk *walk, PyObject *tree)
+{
+    PyObject *made = PyDict_Copy(tree);
+    PyObject *key = NULL;
+    PyObject *value = NULL;
+    Py_ssize_t at = 0;
+    while (made != NULL && PyDict_Next(made, &at, &key, &value)) {
+        Py_INCREF(key);
+        Py_INCREF(value);
+        PyObject *mapped = map_value(walk, key, value);
+        if (mapped == NULL ||
+            (mapped != value && PyDict_SetItem(made, key, mapped) < 0)) {
+            Py_CLEAR(made);
+        }
+        Py_XDECREF(mapped);
+        Py_DECREF(key);
+        Py_DECREF(value);
     }
-    /* A namedtuple takes its fields one by one, other subclasses an iterable. */
-    PyObject *type = (PyObject *)Py_TYPE(tree);
-    PyObject *made = kind == NAMED_TUPLE
-                         ? PyObject_CallObject(type, items)
-                         : PyObject_CallFunctionObjArgs(type, items, NULL);
-    Py_DECREF(items);
     return made;
 }
 
+/* As a dict. // new */
 static PyObject *
-rebuild_mapping(rebuilder *from, PyObject *tree)
+map_mapping(const pyaccel_walk *walk, PyObject *tree)
 {
-    PyObject *items = items_of(from->state, tree);
-    PyObject *dict = items != NULL ? PyDict_New() : NULL;
-    for (Py_ssize_t i = 0; dict != NULL && i < PyList_Size(items); i++) {
+    PyObject *items = items_of(walk->state, tree);
+    PyObject *made = items != NULL ? PyDict_New() : NULL;
+    for (Py_ssize_t i = 0; made != NULL && i < PyList_Size(items); i++) {
         PyObject *pair = PyList_GetItem(items, i); // borrowed
         PyObject *key = PySequence_GetItem(pair, 0);
         PyObject *old = PySequence_GetItem(pair, 1);
-        PyObject *value = key != NULL && old != NULL ? rebuild(from, old) : NULL;
-        if (value == NULL || PyDict_SetItem(dict, key, value) < 0) {
-            Py_CLEAR(dict);
+        PyObject *value = key != NULL && old != NULL ? map_value(walk, key, old) : NULL;
+        if (value == NULL || PyDict_SetItem(made, key, value) < 0) {
+            Py_CLEAR(made);
         }
         Py_XDECREF(key);
         Py_XDECREF(old);
         Py_XDECREF(value);
     }
     Py_XDECREF(items);
-    if (dict == NULL || PyDict_CheckExact(tree)) {
-        return dict;
-    }
-    PyObject *type = (PyObject *)Py_TYPE(tree);
-    PyObject *made = PyObject_CallFunctionObjArgs(type, dict, NULL);
-    Py_DECREF(dict);
     return made;
 }
 
-static PyObject *
-rebuild(rebuilder *from, PyObject *tree)
+PyObject *
+pyaccel_tree_map(const pyaccel_walk *walk, PyObject *tree)
 {
-    int kind = node_of(from->state, tree);
-    if (kind == LEAF) {
-        if (from->left == 0) {
-            PyErr_SetString(PyExc_RuntimeError,
-                            "a nested structure changed while it was communicated");
-            return NULL;
+    bool plain =
+        PyDict_CheckExact(tree) || PyList_CheckExact(tree) || PyTuple_CheckExact(tree);
+    if (walk->whole != NULL && !plain) {
+        PyObject *made = walk->whole(walk, tree);
+        if (made != NULL || PyErr_Occurred()) {
+            return made;
         }
-        from->left--;
-        return Py_NewRef(*from->results++);
+    }
+    int kind = node_of(walk->state, tree);
+    if (kind == LEAF) {
+        return walk->leaf(walk, tree);
     }
     if (kind < 0 || Py_EnterRecursiveCall(" in a nested structure")) {
         return NULL;
     }
-    PyObject *made = kind == DICT || kind == MAPPING
-                         ? rebuild_mapping(from, tree)
-                         : rebuild_sequence(from, tree, (node)kind);
+    PyObject *items = kind == DICT      ? map_dict(walk, tree)
+                      : kind == MAPPING ? map_mapping(walk, tree)
+                                        : map_items(walk, tree, kind == LIST);
     Py_LeaveRecursiveCall();
-    return made;
+    return like(tree, items, kind == NAMED_TUPLE);
+}
+
+/* ---- Putting together ---- */
+
+/* Results that are still to be placed. */
+typedef struct rebuilder {
+    PyObject *const *results;
+    size_t left;
+} rebuilder;
+
+static PyObject *
+next_result(const pyaccel_walk *walk, PyObject *leaf)
+{
+    rebuilder *from = walk->context;
+    (void)leaf;
+    if (from->left == 0) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "a nested structure changed while it was communicated");
+        return NULL;
+    }
+    from->left--;
+    return Py_NewRef(*from->results++);
 }
 
 PyObject *
 pyaccel_tree_rebuild(pyaccel_state *state, PyObject *tree, PyObject *const *results,
                      size_t count)
 {
-    rebuilder from = {.state = state, .results = results, .left = count};
-    PyObject *made = rebuild(&from, tree);
+    rebuilder from = {results, count};
+    pyaccel_walk walk = {.state = state, .context = &from, .leaf = next_result};
+    PyObject *made = pyaccel_tree_map(&walk, tree);
     if (made != NULL && from.left > 0) {
         Py_DECREF(made);
         PyErr_SetString(PyExc_RuntimeError,

@@ -1,5 +1,6 @@
 /* Nested structures: lists, tuples, namedtuples and mappings of leaves, taken apart
- * before an operation and put together again, with the same types, after it. */
+ * before an operation and put together again, with the same types, after it; or walked.
+ */
 #ifndef PYACCEL_PY_TREE_H
 #define PYACCEL_PY_TREE_H
 
@@ -17,6 +18,27 @@ typedef struct pyaccel_flatten {
  * -1 with TypeError for a leaf that is neither tensor nor array. */
 int
 pyaccel_tree_flatten(const pyaccel_flatten *how, PyObject *tree);
+
+/* What is done to each object of a structure. */
+typedef struct pyaccel_walk pyaccel_walk;
+struct pyaccel_walk {
+    pyaccel_state *state;
+    void *context;
+    /* What stands for a leaf. // new */
+    PyObject *(*leaf)(const pyaccel_walk *walk, PyObject *leaf);
+    /* (optional) What stands for an object that is no plain list, tuple or dict, before
+     * it is looked into; NULL without an exception: look into it. // new */
+    PyObject *(*whole)(const pyaccel_walk *walk, PyObject *object);
+    /* (optional) Whether the value under this key stays as it is; -1 with an exception.
+     */
+    int (*keep)(const pyaccel_walk *walk, PyObject *key);
+};
+
+/* A structure like `tree`, of the same types, with what the walk makes of its leaves. A
+ * type that cannot be called with a plain container is copied and filled anew. // new
+ */
+PyObject *
+pyaccel_tree_map(const pyaccel_walk *walk, PyObject *tree);
 
 /* A structure like `tree` whose leaves are `results[count]`, in order. // new
  * RuntimeError if the tree has changed since it was taken apart. */
