@@ -7,19 +7,18 @@
 #include <string.h>
 
 pa_status
-pa_root_check(pa_comm *comm, uint32_t op, int64_t root, const pa_hooks *hooks,
-              pa_error *error)
+pa_root_check(pa_comm *comm, uint32_t op, const char *argument, int64_t root,
+              const pa_hooks *hooks, pa_error *error)
 {
     if (root >= 0 && root < pa_comm_size(comm)) {
         return PA_OK;
     }
     PA_TRY(pa_comm_excuse(comm, op, "it named a root that is no rank of the group",
                           hooks));
-    return pa_error_set(
-        error, PA_EARGUMENT,
-        "%s: from_process is %lld with %d processes: name one from 0 to "
-        "%d",
-        pa_op_text(op), (long long)root, pa_comm_size(comm), pa_comm_size(comm) - 1);
+    return pa_error_set(error, PA_EARGUMENT,
+                        "%s: %s is %lld with %d processes: name one from 0 to %d",
+                        pa_op_text(op), argument, (long long)root, pa_comm_size(comm),
+                        pa_comm_size(comm) - 1);
 }
 
 /* What a broadcast needs beside the leaves; one allocation. */
@@ -80,7 +79,7 @@ pa_broadcast(pa_comm *comm, const pa_leaves *leaves, int64_t root,
              const pa_hooks *hooks, pa_error *error)
 {
     scratch work;
-    PA_TRY(pa_root_check(comm, PA_OP_BROADCAST, root, hooks, error));
+    PA_TRY(pa_root_check(comm, PA_OP_BROADCAST, "from_process", root, hooks, error));
     PA_TRY(scratch_make(&work, comm, PA_OP_BROADCAST, leaves->count, error));
     bool sends = pa_comm_rank(comm) == root;
     size_t nbytes = pa_leaves_nbytes(leaves);

@@ -17,9 +17,9 @@ pa_status
 pa_barrier(pa_comm *comm, const pa_hooks *hooks, pa_error *error);
 
 /* PA_OK if `root` is a rank; else an excuse for the others (see pa_comm_excuse) and
- * PA_EARGUMENT. */
+ * PA_EARGUMENT, with the argument's name for users. */
 pa_status
-pa_root_check(pa_comm *comm, uint32_t op, int64_t root, const pa_hooks *hooks,
-              pa_error *error);
+pa_root_check(pa_comm *comm, uint32_t op, const char *argument, int64_t root,
+              const pa_hooks *hooks, pa_error *error);
 
 #endif

@@ -26,6 +26,7 @@ typedef struct pa_comm pa_comm;
     X(PA_OP_GATHER, "gather")                                                          \
     X(PA_OP_BROADCAST, "broadcast")                                                    \
     X(PA_OP_REDUCE, "reduce")                                                          \
+    X(PA_OP_PAD, "pad_across_processes")                                               \
     X(PA_OP_GATHER_OBJECT, "gather_object")                                            \
     X(PA_OP_BROADCAST_OBJECT, "broadcast_object_list")                                 \
     X(PA_OP_DESCRIBE, "comparing what the ranks called")

@@ -49,12 +49,13 @@ allocate(pa_gather *gather, size_t size, pa_error *error)
 }
 
 pa_status
-pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, bool strict,
-                const pa_hooks *hooks, pa_error *error)
+pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, int root,
+                bool strict, const pa_hooks *hooks, pa_error *error)
 {
     *gather = (pa_gather){
         .comm = comm,
         .leaves = leaves,
+        .root = root,
         .nbytes = pa_leaves_nbytes(leaves),
     };
     PA_TRY(allocate(gather, (size_t)pa_comm_size(comm), error));
@@ -66,7 +67,7 @@ pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, bool 
     pa_called called = {.leaves = leaves};
     pa_card mine = {
         .op = PA_OP_GATHER,
-        .root = PA_NO_ROOT,
+        .root = root,
         .fingerprint = pa_called_fingerprint(&called),
         .nbytes = gather->nbytes,
         .inlined = packed,
@@ -87,6 +88,12 @@ pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, bool 
         gather->inlined = false;
     }
     return PA_OK;
+}
+
+bool
+pa_gather_receives(const pa_gather *gather)
+{
+    return gather->root == PA_NO_ROOT || gather->root == pa_comm_rank(gather->comm);
 }
 
 int64_t
@@ -114,26 +121,27 @@ unpack(const pa_card *card, const pa_part *parts, size_t count)
     }
 }
 
-/* Where each rank's bytes go in the results. */
+/* Where each rank's bytes go in the results, or how many pass by. */
 static void
 place_parts(pa_gather *gather, char *const *outputs)
 {
     size_t leaves = gather->leaves->count;
     int size = pa_comm_size(gather->comm);
+    bool receives = pa_gather_receives(gather);
     for (int rank = 0; rank < size; rank++) {
         gather->flows[rank] = (pa_flow){
-            .parts = gather->parts + (size_t)rank * leaves,
+            .parts = receives ? gather->parts + (size_t)rank * leaves : NULL,
             .nparts = leaves,
         };
     }
     for (size_t i = 0; i < leaves; i++) {
         size_t row = row_nbytes(&gather->leaves->at[i]);
-        char *at = outputs[i];
+        char *at = receives ? outputs[i] : NULL;
         for (int rank = 0; rank < size; rank++) {
             size_t nbytes = (size_t)rows_of(gather, i, rank) * row;
             gather->parts[(size_t)rank * leaves + i] = (pa_part){at, nbytes};
             gather->flows[rank].nbytes += nbytes;
-            at = nbytes > 0 ? at + nbytes : at;
+            at = receives && nbytes > 0 ? at + nbytes : at;
         }
     }
 }
@@ -147,7 +155,8 @@ pa_gather_finish(pa_gather *gather, char *const *outputs, const pa_hooks *hooks,
         return pa_comm_stream(gather->comm, PA_OP_GATHER, &gather->send, gather->flows,
                               hooks, error);
     }
-    for (int rank = 0; rank < pa_comm_size(gather->comm); rank++) {
+    for (int rank = 0; pa_gather_receives(gather) && rank < pa_comm_size(gather->comm);
+         rank++) {
         unpack(&gather->cards[rank], gather->flows[rank].parts, gather->leaves->count);
     }
     return PA_OK;

@@ -1,5 +1,5 @@
-/* Gather: every rank gets the leaves of all, one after the other along their first
- * dimension, in rank order. One exchange for a whole structure. */
+/* Gather: every rank, or one, gets the leaves of all, one after the other along their
+ * first dimension, in rank order. One exchange for a whole structure. */
 #ifndef PA_COMM_GATHER_H
 #define PA_COMM_GATHER_H
 
@@ -16,25 +16,32 @@ typedef struct pa_gather {
     pa_part *parts; /* [size][leaves] */
     pa_part *own;   /* [leaves] */
     pa_flow send;   /* of `own` */
+    int root;       /* the only receiver, or PA_NO_ROOT */
     size_t nbytes;  /* of the own payload */
     bool inlined;   /* every payload came with its card */
     pa_agreement agreement;
 } pa_gather;
 
-/* Collective, first half: all ranks agree on what is gathered. First dimensions may
- * differ, unless `strict`; a leaf without dimensions counts as one row. `leaves` is
+/* Collective, first half: all ranks agree on what is gathered, and who gets it (`root`,
+ * or all with PA_NO_ROOT). First dimensions may differ, unless `strict`; a leaf without
+ * dimensions counts as one row. `leaves` is
  * borrowed until pa_gather_fini, which is due on success only.
  * Errors as pa_agree and pa_comm_meet; PA_EMEMORY breaks the group. */
 pa_status
-pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, bool strict,
-                const pa_hooks *hooks, pa_error *error);
+pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, int root,
+                bool strict, const pa_hooks *hooks, pa_error *error);
+
+/* Whether this rank gets the result. */
+bool
+pa_gather_receives(const pa_gather *gather);
 
 /* First dimension of the result of a leaf; -1 if that does not fit. */
 int64_t
 pa_gather_rows(const pa_gather *gather, size_t leaf);
 
-/* Collective, second half: fills `outputs[leaves]`, row-major memory of the results.
- * A caller that cannot provide them calls pa_comm_abort instead. */
+/* Collective, second half: fills `outputs[leaves]`, row-major memory of the results,
+ * which is not looked at where nothing is received. A caller that cannot provide them
+ * calls pa_comm_abort instead. */
 pa_status
 pa_gather_finish(pa_gather *gather, char *const *outputs, const pa_hooks *hooks,
                  pa_error *error);

@@ -13,6 +13,8 @@ typedef struct exchange {
     uint32_t op;
     int size;
     int rank;
+    int from; /* see pa_parcels_exchange */
+    int to;
     pa_card *cards;   /* [size]; `inlined` is read before the next meeting */
     pa_flow *flows;   /* [size] */
     pa_part *heads;   /* [size] */
@@ -61,8 +63,8 @@ measure_heads(exchange *x, size_t *nbytes, size_t *nbuffers, pa_error *error)
 
 /* Makes room for all heads and moves them there: from the cards, or by a stream. */
 static pa_status
-move_heads(exchange *x, const pa_flow *send, pa_parcels *parcels, bool own_too,
-           const pa_hooks *hooks, pa_error *error)
+move_heads(exchange *x, const pa_flow *send, pa_parcels *parcels, const pa_hooks *hooks,
+           pa_error *error)
 {
     size_t nbytes = 0;
     size_t nbuffers = 0;
@@ -84,7 +86,8 @@ move_heads(exchange *x, const pa_flow *send, pa_parcels *parcels, bool own_too,
         const pa_card *card = &x->cards[rank];
         size_t head = (size_t)card->head;
         size_t lengths = card->count * sizeof(uint64_t);
-        bool wanted = rank != x->rank || own_too;
+        bool wanted = (x->to == PA_NO_ROOT || x->to == x->rank) &&
+                      (rank != x->rank || x->from != rank);
         parcels->at[rank] = (pa_parcel){
             .text = at + lengths,
             .ntext = wanted ? head - lengths : 0,
@@ -176,7 +179,7 @@ outgoing_make(outgoing *out, const pa_part *parts, size_t nparts)
 }
 
 static pa_status
-exchange_run(exchange *x, int root, const char *arguments, const outgoing *out,
+exchange_run(exchange *x, const char *arguments, const outgoing *out,
              const pa_part *parts, pa_pool *pool, pa_parcels *parcels,
              const pa_hooks *hooks, pa_error *error)
 {
@@ -191,7 +194,7 @@ exchange_run(exchange *x, int root, const char *arguments, const outgoing *out,
     pa_flow buffers = {parts + 1, out->nbuffers, out->nbuffer_bytes};
     pa_card mine = {
         .op = x->op,
-        .root = root,
+        .root = x->from != PA_NO_ROOT ? x->from : x->to,
         .fingerprint = pa_called_fingerprint(&called),
         .nbytes = out->nhead + out->nbuffer_bytes,
         .head = out->nhead,
@@ -203,12 +206,12 @@ exchange_run(exchange *x, int root, const char *arguments, const outgoing *out,
     pa_agreement agreement = {0};
     PA_TRY(pa_comm_meet(x->comm, &mine, x->cards, hooks, error));
     PA_TRY(pa_agree(x->comm, x->cards, &called, false, &agreement, hooks, error));
-    PA_TRY(move_heads(x, &heads, parcels, root != x->rank, hooks, error));
+    PA_TRY(move_heads(x, &heads, parcels, hooks, error));
     return move_buffers(x, &buffers, pool, parcels, hooks, error);
 }
 
 pa_status
-pa_parcels_exchange(pa_comm *comm, uint32_t op, int root, const char *arguments,
+pa_parcels_exchange(pa_comm *comm, uint32_t op, int from, int to, const char *arguments,
                     const pa_part *parts, size_t nparts, pa_pool *pool,
                     pa_parcels *parcels, const pa_hooks *hooks, pa_error *error)
 {
@@ -217,9 +220,11 @@ pa_parcels_exchange(pa_comm *comm, uint32_t op, int root, const char *arguments,
         .op = op,
         .size = pa_comm_size(comm),
         .rank = pa_comm_rank(comm),
+        .from = from,
+        .to = to,
     };
     *parcels = (pa_parcels){0};
-    bool sends = root == PA_NO_ROOT || root == x.rank;
+    bool sends = from == PA_NO_ROOT || from == x.rank;
     size_t size = (size_t)x.size;
     outgoing out = {0};
     x.cards = malloc(size * (sizeof(pa_card) + sizeof(pa_flow) + sizeof(pa_part)));
@@ -233,7 +238,7 @@ pa_parcels_exchange(pa_comm *comm, uint32_t op, int root, const char *arguments,
     x.flows = (pa_flow *)(void *)(x.cards + size);
     x.heads = (pa_part *)(void *)(x.flows + size);
     pa_status status =
-        exchange_run(&x, root, arguments, &out, parts, pool, parcels, hooks, error);
+        exchange_run(&x, arguments, &out, parts, pool, parcels, hooks, error);
     if (status != PA_OK) {
         pa_parcels_fini(parcels);
     }

@@ -26,13 +26,14 @@ typedef struct pa_parcels {
     void *tables;
 } pa_parcels;
 
-/* Collective. Sends `parts[0]` as text and the others as buffers; `root` is the only
- * sender, or PA_NO_ROOT when all send (the parts of others are ignored, and the root
- * gets no parcel of its own). `arguments` (NULL: none), words as in a pa_called, must
- * be equal on all ranks. On success the caller frees the result with pa_parcels_fini.
- * PA_EMEMORY breaks the group; else as pa_agree. */
+/* Collective. Sends `parts[0]` as text and the others as buffers. `from` is the only
+ * sender, or PA_NO_ROOT when all send (the parts of others are ignored, and the sender
+ * gets no parcel of its own); `to` is the only receiver, or PA_NO_ROOT (others get
+ * empty parcels); one of both at most. `arguments` (NULL: none), words as in a
+ * pa_called, must be equal on all ranks. On success the caller frees the result with
+ * pa_parcels_fini. PA_EMEMORY breaks the group; else as pa_agree. */
 pa_status
-pa_parcels_exchange(pa_comm *comm, uint32_t op, int root, const char *arguments,
+pa_parcels_exchange(pa_comm *comm, uint32_t op, int from, int to, const char *arguments,
                     const pa_part *parts, size_t nparts, pa_pool *pool,
                     pa_parcels *parcels, const pa_hooks *hooks, pa_error *error);
 

@@ -17,14 +17,14 @@ typedef struct pa_narrow {
     int unsigned_zero; /* no negative zero, and one NaN, where that would be */
 } pa_narrow;
 
-/* name, mantissa, bias, sign, top, over, nan, unsigned_zero */
+/* name, DLPack's code, mantissa, bias, sign, top, over, nan, unsigned_zero */
 #define PA_NARROW_MAP(X)                                                               \
-    X(float16, 10, 15, 0x8000, 0x7BFF, 0x7C00, 0x7E00, 0)                              \
-    X(bfloat16, 7, 127, 0x8000, 0x7F7F, 0x7F80, 0x7FC0, 0)                             \
-    X(float8_e4m3fn, 3, 7, 0x80, 0x7E, 0x7E, 0x7F, 0)                                  \
-    X(float8_e5m2, 2, 15, 0x80, 0x7B, 0x7C, 0x7F, 0)                                   \
-    X(float8_e4m3fnuz, 3, 8, 0x80, 0x7F, 0x80, 0x80, 1)                                \
-    X(float8_e5m2fnuz, 2, 16, 0x80, 0x7F, 0x80, 0x80, 1)
+    X(float16, 2, 10, 15, 0x8000, 0x7BFF, 0x7C00, 0x7E00, 0)                           \
+    X(bfloat16, 4, 7, 127, 0x8000, 0x7F7F, 0x7F80, 0x7FC0, 0)                          \
+    X(float8_e4m3fn, 10, 3, 7, 0x80, 0x7E, 0x7E, 0x7F, 0)                              \
+    X(float8_e4m3fnuz, 11, 3, 8, 0x80, 0x7F, 0x80, 0x80, 1)                            \
+    X(float8_e5m2, 12, 2, 15, 0x80, 0x7B, 0x7C, 0x7F, 0)                               \
+    X(float8_e5m2fnuz, 13, 2, 16, 0x80, 0x7F, 0x80, 0x80, 1)
 
 /* The float of these bits. */
 static inline float
@@ -98,7 +98,8 @@ pa_narrow_encode(const pa_narrow *format, float value)
 }
 
 /* name_decode and name_encode for each format. */
-#define PA_NARROW_CODEC(name, mantissa, bias, sign, top, over, nan, unsigned_zero)     \
+#define PA_NARROW_CODEC(name, dlpack, mantissa, bias, sign, top, over, nan,            \
+                        unsigned_zero)                                                 \
     static inline float pa_##name##_decode(uint32_t code)                              \
     {                                                                                  \
         const pa_narrow format = {                                                     \

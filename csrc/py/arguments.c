@@ -65,3 +65,24 @@ pyaccel_arguments_timeout(PyObject *object, uint64_t *timeout_ns)
     *timeout_ns = seconds >= 9e9 ? PA_DEADLINE_NEVER : (uint64_t)(seconds * 1e9);
     return 0;
 }
+
+int
+pyaccel_arguments_int(PyObject *object, const char *name, int64_t missing,
+                      int64_t *value)
+{
+    *value = missing;
+    if (object == NULL) {
+        return 0;
+    }
+    *value = PyLong_AsLongLong(object);
+    if (*value != -1 || !PyErr_Occurred()) {
+        return 0;
+    }
+    if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Format(PyExc_TypeError, "%s must be an int, not %R", name,
+                     (PyObject *)Py_TYPE(object));
+    } else if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
+        PyErr_Format(PyExc_ValueError, "%s is %R: that is out of range", name, object);
+    }
+    return -1;
+}

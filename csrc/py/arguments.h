@@ -12,6 +12,12 @@ pyaccel_arguments_parse(const char *function, const char *const *parameters, int
                         int required, PyObject *const *arguments, Py_ssize_t count,
                         PyObject *names, PyObject **values);
 
+/* An int argument called `name`, `missing` where not given (NULL). -1 with TypeError,
+ * or with ValueError beyond 64 bits. */
+int
+pyaccel_arguments_int(PyObject *object, const char *name, int64_t missing,
+                      int64_t *value);
+
 /* Seconds, a positive number, as nanoseconds; infinity is no deadline. -1 with an
  * exception. */
 int

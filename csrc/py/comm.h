@@ -54,7 +54,8 @@ pyaccel_call_end(pyaccel_call *call);
 int
 pyaccel_call_check(pyaccel_call *call, pa_status status);
 
-/* The collectives of comm_ops.c and comm_reduce.c, as entries of the method table. */
+/* The collectives of comm_ops.c, comm_reduce.c and comm_pad.c, as entries of the method
+ * table. */
 PyObject *
 pyaccel_comm_barrier(PyObject *object, PyObject *unused);
 PyObject *
@@ -67,7 +68,11 @@ PyObject *
 pyaccel_comm_reduce(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
                     PyObject *names);
 PyObject *
-pyaccel_comm_gather_object(PyObject *object, PyObject *value);
+pyaccel_comm_gather_object(PyObject *object, PyObject *const *arguments,
+                           Py_ssize_t count, PyObject *names);
+PyObject *
+pyaccel_comm_pad(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
+                 PyObject *names);
 PyObject *
 pyaccel_comm_broadcast_object(PyObject *object, PyObject *const *arguments,
                               Py_ssize_t count, PyObject *names);

@@ -20,26 +20,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* An int argument with a default; -1 with an exception. */
+/* The rank that alone receives, PA_NO_ROOT if all do (None). -1 with an exception that
+ * the others have been told of. */
 static int
-read_int(PyObject *object, const char *name, int64_t missing, int64_t *value)
+read_receiver(pyaccel_call *call, PyObject *object, int *root)
 {
-    *value = missing;
-    if (object == NULL) {
+    int64_t value = PA_NO_ROOT;
+    if (object == NULL || object == Py_None) {
         return 0;
     }
-    *value = PyLong_AsLongLong(object);
-    if (*value != -1 || !PyErr_Occurred()) {
-        return 0;
+    if (pyaccel_arguments_int(object, "dst", PA_NO_ROOT, &value) < 0) {
+        pyaccel_call_excuse(call);
+        return -1;
     }
-    if (PyErr_ExceptionMatches(PyExc_TypeError)) {
-        PyErr_Format(PyExc_TypeError, "%s must be an int, not %R", name,
-                     (PyObject *)Py_TYPE(object));
-    } else if (PyErr_ExceptionMatches(PyExc_OverflowError)) {
-        PyErr_Format(PyExc_ValueError, "%s is %R: name a process of the group", name,
-                     object);
-    }
-    return -1;
+    pa_status status = pa_root_check(call->self->comm, call->op, "dst", value,
+                                     &call->hooks, &call->error);
+    *root = (int)value;
+    return pyaccel_call_check(call, status);
 }
 
 PyObject *
@@ -82,12 +79,12 @@ make_results(pyaccel_call *call, const pyaccel_leaves *leaves, const pa_gather *
 
 /* The exchange between taking apart and putting together. */
 static int
-run_gather(pyaccel_call *call, pyaccel_leaves *leaves, bool strict,
+run_gather(pyaccel_call *call, pyaccel_leaves *leaves, int root, bool strict,
            pyaccel_outputs *made)
 {
     pa_gather gather;
     pa_leaves view = pyaccel_leaves_view(leaves);
-    pa_status status = pa_gather_begin(&gather, call->self->comm, &view, strict,
+    pa_status status = pa_gather_begin(&gather, call->self->comm, &view, root, strict,
                                        &call->hooks, &call->error);
     if (pyaccel_call_check(call, status) < 0) {
         return -1;
@@ -95,7 +92,8 @@ run_gather(pyaccel_call *call, pyaccel_leaves *leaves, bool strict,
     int failed = pyaccel_outputs_init(made, leaves->count);
     if (failed < 0) {
         pa_comm_abort_memory(call->self->comm, PA_OP_GATHER);
-    } else if (make_results(call, leaves, &gather, made) < 0) {
+    } else if (pa_gather_receives(&gather) &&
+               make_results(call, leaves, &gather, made) < 0) {
         failed = -1;
     } else {
         status = pa_gather_finish(&gather, made->data, &call->hooks, &call->error);
@@ -109,9 +107,9 @@ PyObject *
 pyaccel_comm_gather(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
                     PyObject *names)
 {
-    static const char *const parameters[] = {"tree", "strict"};
-    PyObject *values[2];
-    if (pyaccel_arguments_parse("gather", parameters, 2, 1, arguments, count, names,
+    static const char *const parameters[] = {"tree", "strict", "root"};
+    PyObject *values[3];
+    if (pyaccel_arguments_parse("gather", parameters, 3, 1, arguments, count, names,
                                 values) < 0) {
         return NULL;
     }
@@ -131,16 +129,21 @@ pyaccel_comm_gather(PyObject *object, PyObject *const *arguments, Py_ssize_t cou
     };
     pyaccel_outputs made;
     pyaccel_outputs_empty(&made);
-    int failed = pyaccel_tree_flatten(&how, values[0]);
-    if (failed < 0) {
-        pyaccel_call_excuse(&call);
-    } else {
-        failed = run_gather(&call, &leaves, strict != 0, &made);
+    int root = PA_NO_ROOT;
+    int failed = read_receiver(&call, values[2], &root);
+    if (failed == 0) {
+        failed = pyaccel_tree_flatten(&how, values[0]);
+        if (failed < 0) {
+            pyaccel_call_excuse(&call);
+        }
     }
+    failed = failed < 0 ? -1 : run_gather(&call, &leaves, root, strict != 0, &made);
     pyaccel_call_end(&call);
+    bool receives = root == PA_NO_ROOT || root == call.self->rank;
     PyObject *result = failed < 0 ? NULL
-                                  : pyaccel_tree_rebuild(call.state, values[0],
-                                                         made.objects, made.count);
+                       : receives ? pyaccel_tree_rebuild(call.state, values[0],
+                                                         made.objects, made.count)
+                                  : Py_NewRef(Py_None);
     pyaccel_outputs_fini(&made);
     pyaccel_leaves_fini(&leaves);
     return result;
@@ -189,7 +192,7 @@ pyaccel_comm_broadcast(PyObject *object, PyObject *const *arguments, Py_ssize_t 
     call.tree = values[0];
     pyaccel_leaves leaves;
     pyaccel_leaves_init(&leaves);
-    int failed = read_int(values[1], "from_process", 0, &root);
+    int failed = pyaccel_arguments_int(values[1], "from_process", 0, &root);
     bool receives = root != call.self->rank;
     pyaccel_flatten how = {
         .state = call.state,
@@ -217,8 +220,8 @@ pyaccel_comm_broadcast(PyObject *object, PyObject *const *arguments, Py_ssize_t 
 
 /* Sends `value` (unless NULL) and receives the parcels. */
 static int
-run_parcels(pyaccel_call *call, PyObject *value, int root, const char *arguments,
-            pa_parcels *parcels)
+run_parcels(pyaccel_call *call, PyObject *value, int from, int to,
+            const char *arguments, pa_parcels *parcels)
 {
     pyaccel_pickle pickle = {0};
     if (value != NULL && pyaccel_pickle_dump(call->state, value, &pickle) < 0) {
@@ -226,7 +229,7 @@ run_parcels(pyaccel_call *call, PyObject *value, int root, const char *arguments
         return -1;
     }
     pa_status status = pa_parcels_exchange(
-        call->self->comm, call->op, root, arguments, pickle.parts, pickle.nparts,
+        call->self->comm, call->op, from, to, arguments, pickle.parts, pickle.nparts,
         call->state->pool, parcels, &call->hooks, &call->error);
     int failed = pyaccel_call_check(call, status);
     pyaccel_pickle_fini(&pickle);
@@ -234,15 +237,28 @@ run_parcels(pyaccel_call *call, PyObject *value, int root, const char *arguments
 }
 
 PyObject *
-pyaccel_comm_gather_object(PyObject *object, PyObject *value)
+pyaccel_comm_gather_object(PyObject *object, PyObject *const *arguments,
+                           Py_ssize_t count, PyObject *names)
 {
+    static const char *const parameters[] = {"value", "root"};
+    PyObject *values[2];
     pyaccel_call call;
-    if (pyaccel_call_begin(&call, (CommObject *)object, PA_OP_GATHER_OBJECT) < 0) {
+    if (pyaccel_arguments_parse("gather_object", parameters, 2, 1, arguments, count,
+                                names, values) < 0 ||
+        pyaccel_call_begin(&call, (CommObject *)object, PA_OP_GATHER_OBJECT) < 0) {
         return NULL;
     }
     pa_parcels parcels = {0};
-    int failed = run_parcels(&call, value, PA_NO_ROOT, NULL, &parcels);
+    int root = PA_NO_ROOT;
+    int failed = read_receiver(&call, values[1], &root);
+    failed = failed < 0
+                 ? -1
+                 : run_parcels(&call, values[0], PA_NO_ROOT, root, NULL, &parcels);
     pyaccel_call_end(&call);
+    if (failed == 0 && root != PA_NO_ROOT && root != call.self->rank) {
+        pa_parcels_fini(&parcels);
+        return Py_NewRef(Py_None);
+    }
     PyObject *all = failed < 0 ? NULL : PyList_New(parcels.size);
     for (int rank = 0; rank < parcels.size && all != NULL; rank++) {
         PyObject *item = pyaccel_pickle_load(call.state, &parcels.at[rank]);
@@ -270,13 +286,13 @@ pyaccel_comm_broadcast_object(PyObject *object, PyObject *const *arguments,
     }
     pa_parcels parcels = {0};
     bool sends = false;
-    int failed = read_int(values[1], "from_process", 0, &root);
-    failed = failed < 0 ? -1 : read_int(values[2], "length", 0, &length);
+    int failed = pyaccel_arguments_int(values[1], "from_process", 0, &root);
+    failed = failed < 0 ? -1 : pyaccel_arguments_int(values[2], "length", 0, &length);
     if (failed < 0) {
         pyaccel_call_excuse(&call);
     } else {
-        pa_status status =
-            pa_root_check(call.self->comm, call.op, root, &call.hooks, &call.error);
+        pa_status status = pa_root_check(call.self->comm, call.op, "from_process", root,
+                                         &call.hooks, &call.error);
         failed = pyaccel_call_check(&call, status);
     }
     if (failed == 0) {
@@ -285,8 +301,8 @@ pyaccel_comm_broadcast_object(PyObject *object, PyObject *const *arguments,
         if (length >= 0) {
             (void)snprintf(list, sizeof list, "a list of %lld", (long long)length);
         }
-        failed =
-            run_parcels(&call, sends ? values[0] : NULL, (int)root, list, &parcels);
+        failed = run_parcels(&call, sends ? values[0] : NULL, (int)root, PA_NO_ROOT,
+                             list, &parcels);
     }
     pyaccel_call_end(&call);
     PyObject *result = NULL;

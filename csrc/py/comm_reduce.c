@@ -70,6 +70,7 @@ pyaccel_comm_reduce(PyObject *object, PyObject *const *arguments, Py_ssize_t cou
         pyaccel_call_begin(&call, (CommObject *)object, PA_OP_REDUCE) < 0) {
         return NULL;
     }
+    call.tree = values[0];
     pa_reduction reduction = PA_REDUCTION_MEAN;
     double scale = 1.0;
     pyaccel_outputs made;

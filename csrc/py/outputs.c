@@ -47,6 +47,15 @@ pyaccel_outputs_fini(pyaccel_outputs *outputs)
     pyaccel_outputs_empty(outputs);
 }
 
+PyObject *
+pyaccel_output_make(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index,
+                    int32_t ndim, const int64_t *shape, size_t nbytes, char **data)
+{
+    return leaves->extra[index].kind == PYACCEL_TENSOR
+               ? pyaccel_tensor_make(state, leaves, index, ndim, shape, nbytes, data)
+               : pyaccel_array_make(state, leaves, index, ndim, shape, nbytes, data);
+}
+
 int
 pyaccel_outputs_add(pyaccel_outputs *outputs, pyaccel_state *state,
                     const pyaccel_leaves *leaves, int64_t rows)
@@ -69,11 +78,8 @@ pyaccel_outputs_add(pyaccel_outputs *outputs, pyaccel_state *state,
     if (!fits) {
         PyErr_SetString(PyExc_MemoryError, "the result is too large for any memory");
     } else {
-        made = leaves->extra[index].kind == PYACCEL_TENSOR
-                   ? pyaccel_tensor_make(state, leaves, index, ndim, shape, nbytes,
-                                         &outputs->data[index])
-                   : pyaccel_array_make(state, leaves, index, ndim, shape, nbytes,
-                                        &outputs->data[index]);
+        made = pyaccel_output_make(state, leaves, index, ndim, shape, nbytes,
+                                   &outputs->data[index]);
     }
     shape[0] = own_rows;
     if (made == NULL) {

@@ -25,6 +25,12 @@ pyaccel_outputs_init(pyaccel_outputs *outputs, size_t count);
 void
 pyaccel_outputs_fini(pyaccel_outputs *outputs);
 
+/* A new tensor or array, as the leaf `index` is one, of its dtype with `shape[ndim]`,
+ * and its memory of `nbytes`. // new */
+PyObject *
+pyaccel_output_make(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index,
+                    int32_t ndim, const int64_t *shape, size_t nbytes, char **data);
+
 /* Adds the result of the next leaf: of its kind, dtype and inner shape, with `rows`
  * rows. With `rows` negative of its very shape. -1 with an exception. */
 int

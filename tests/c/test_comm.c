@@ -69,7 +69,9 @@ gather_one(pa_comm *comm, size_t base, size_t extra)
     pa_leaves leaves = {&leaf, 1, 1};
     pa_gather gather;
     pa_error error = PA_ERROR_INIT;
-    CHECK_EQUAL(pa_gather_begin(&gather, comm, &leaves, false, NULL, &error), PA_OK);
+    CHECK_EQUAL(
+        pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT, false, NULL, &error),
+        PA_OK);
     size_t total = (size_t)pa_gather_rows(&gather, 0);
     CHECK_EQUAL(total, base * (size_t)size + extra * (size_t)(size * (size - 1) / 2));
     char *result = malloc(total + 1);
@@ -184,9 +186,9 @@ parcels_all(pa_comm *comm)
         fill(buffer, lengths[i], rank + 100);
         pa_part parts[] = {{text, ntext}, {buffer, lengths[i]}, {buffer, 1}};
         pa_parcels got;
-        CHECK_EQUAL(pa_parcels_exchange(comm, PA_OP_GATHER_OBJECT, PA_NO_ROOT, NULL,
-                                        parts, 1 + (size_t)rank % 3, pool, &got, NULL,
-                                        &error),
+        CHECK_EQUAL(pa_parcels_exchange(comm, PA_OP_GATHER_OBJECT, PA_NO_ROOT,
+                                        PA_NO_ROOT, NULL, parts, 1 + (size_t)rank % 3,
+                                        pool, &got, NULL, &error),
                     PA_OK);
         for (int from = 0; from < pa_comm_size(comm); from++) {
             const pa_parcel *parcel = &got.at[from];
@@ -200,8 +202,8 @@ parcels_all(pa_comm *comm)
         }
         pa_parcels_fini(&got);
         int root = (int)i % pa_comm_size(comm);
-        CHECK_EQUAL(pa_parcels_exchange(comm, PA_OP_BROADCAST_OBJECT, root, NULL, parts,
-                                        2, pool, &got, NULL, &error),
+        CHECK_EQUAL(pa_parcels_exchange(comm, PA_OP_BROADCAST_OBJECT, root, PA_NO_ROOT,
+                                        NULL, parts, 2, pool, &got, NULL, &error),
                     PA_OK);
         if (rank != root) {
             CHECK(holds(got.at[root].text, got.at[root].ntext, root));
@@ -235,25 +237,27 @@ call_differently(pa_comm *comm)
     int64_t shape[] = {2, 4};
     pa_leaf leaf = {data, 8, 1, shape, 2, {PA_DTYPE_INT, 8, 1, 0}};
     pa_leaves leaves = {&leaf, 1, 1};
-    pa_status status =
-        rank == 0 ? pa_barrier(comm, NULL, &error)
-                  : pa_gather_begin(&gather, comm, &leaves, false, NULL, &error);
+    pa_status status = rank == 0 ? pa_barrier(comm, NULL, &error)
+                                 : pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT,
+                                                   false, NULL, &error);
     CHECK_EQUAL(status, PA_EMISMATCH);
     CHECK(strstr(error.message, "rank 0: wait_for_everyone") != NULL);
     CHECK(strstr(error.message, "rank 1: gather of int8 [2, 4]") != NULL);
     shape[1] = rank == 0 ? 4 : 2;
     leaf.nbytes = rank == 0 ? 8 : 4;
-    CHECK_EQUAL(pa_gather_begin(&gather, comm, &leaves, false, NULL, &error),
-                PA_EMISMATCH);
+    CHECK_EQUAL(
+        pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT, false, NULL, &error),
+        PA_EMISMATCH);
     CHECK(strstr(error.message, "shapes") != NULL);
     shape[0] = 2 + rank;
     shape[1] = 2;
     leaf.nbytes = (size_t)shape[0] * 2;
-    CHECK_EQUAL(pa_gather_begin(&gather, comm, &leaves, true, NULL, &error),
+    CHECK_EQUAL(pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT, true, NULL, &error),
                 PA_EMISMATCH);
     leaves.structure = (uint64_t)rank;
-    CHECK_EQUAL(pa_gather_begin(&gather, comm, &leaves, false, NULL, &error),
-                PA_EMISMATCH);
+    CHECK_EQUAL(
+        pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT, false, NULL, &error),
+        PA_EMISMATCH);
     CHECK(strstr(error.message, "structures") != NULL);
     CHECK_EQUAL(pa_broadcast(comm, &(pa_leaves){0}, rank % 2, NULL, &error),
                 PA_EMISMATCH);

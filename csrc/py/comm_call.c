@@ -1,0 +1,225 @@
+/* One operation of a Comm: its turn, the interpreter lock, its hooks and its errors. */
+#include "py/comm.h"
+
+#include "base/clock.h"
+#include "py/error.h"
+#include "py/outline.h"
+#include "py/site.h"
+
+#include <stdbool.h>
+#include <time.h>
+
+/* After so long a wait one line says whom this rank waits for. */
+static const uint64_t long_wait_ns = UINT64_C(60000000000);
+
+static void
+release_hook(void *context)
+{
+    pyaccel_call *call = context;
+    if (call->thread == NULL) {
+        call->thread = PyEval_SaveThread();
+    }
+}
+
+void
+pyaccel_call_resume(pyaccel_call *call)
+{
+    if (call->thread != NULL) {
+        PyEval_RestoreThread(call->thread);
+        call->thread = NULL;
+    }
+}
+
+/* Lets Python's signal handlers run, and says once whom we wait for. */
+static bool
+tick_hook(void *context, uint64_t waited_ns, int missing)
+{
+    pyaccel_call *call = context;
+    bool released = call->thread != NULL;
+    pyaccel_call_resume(call);
+    bool go_on = PyErr_CheckSignals() == 0;
+    if (go_on && !call->warned && waited_ns >= long_wait_ns) {
+        call->warned = 1;
+        PySys_FormatStderr("pyaccel: rank %d has waited %d s in %s for rank %d\n",
+                           call->self->rank, (int)(waited_ns / 1000000000u),
+                           pa_op_text(call->op), missing);
+    }
+    if (go_on && released) {
+        call->thread = PyEval_SaveThread();
+    }
+    return go_on;
+}
+
+static void
+site_hook(void *context, char *text, size_t capacity)
+{
+    pyaccel_call *call = context;
+    bool released = call->thread != NULL;
+    pyaccel_call_resume(call);
+    pyaccel_site_format(text, capacity);
+    if (released) {
+        call->thread = PyEval_SaveThread();
+    }
+}
+
+static void
+outline_hook(void *context, char *text, size_t capacity)
+{
+    pyaccel_call *call = context;
+    bool released = call->thread != NULL;
+    pyaccel_call_resume(call);
+    if (call->tree != NULL) {
+        pyaccel_outline_format(call->state, call->tree, text, capacity);
+    }
+    if (released) {
+        call->thread = PyEval_SaveThread();
+    }
+}
+
+/* -1 with an exception if the handle is closed or belongs to the process before a
+ * fork. */
+static int
+check_usable(pyaccel_call *call)
+{
+    if (call->self->comm == NULL) {
+        PyErr_Format(call->state->DistributedOperationException,
+                     "%s: this process has left the group; do this before "
+                     "destroy_process_group()",
+                     pa_op_text(call->op));
+        return -1;
+    }
+    pa_status status = pa_comm_check(call->self->comm, call->op, &call->error);
+    if (status != PA_OK) {
+        (void)pyaccel_error_raise(call->state, status, &call->error);
+        return -1;
+    }
+    return 0;
+}
+
+/* The moment a tick from now, on the clock that mutexes know. */
+static struct timespec
+next_tick(void)
+{
+    struct timespec moment;
+    (void)clock_gettime(CLOCK_REALTIME, &moment);
+    moment.tv_nsec += 25000000;
+    if (moment.tv_nsec >= 1000000000) {
+        moment.tv_nsec -= 1000000000;
+        moment.tv_sec++;
+    }
+    return moment;
+}
+
+/* Waits until the other threads' operations are over, and takes the lock. Ctrl-C and
+ * the deadline end the wait: -1 with an exception. */
+static int
+wait_for_turn(pyaccel_call *call)
+{
+    CommObject *self = call->self;
+    uint64_t deadline = pa_clock_deadline(pa_comm_timeout(self->comm));
+    for (;;) {
+        struct timespec moment = next_tick();
+        PyThreadState *thread = PyEval_SaveThread();
+        int taken = pthread_mutex_timedlock(&self->lock, &moment);
+        PyEval_RestoreThread(thread);
+        if (taken == 0) {
+            return 0;
+        }
+        if (PyErr_CheckSignals() < 0) {
+            return -1;
+        }
+        if (pa_clock_now() >= deadline) {
+            PyErr_Format(call->state->DistributedTimeoutError,
+                         "%s: another thread of this process was in an operation until "
+                         "the deadline",
+                         pa_op_text(call->op));
+            return -1;
+        }
+    }
+}
+
+int
+pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op)
+{
+    *call = (pyaccel_call){
+        .self = self,
+        .state = pyaccel_state_of(Py_TYPE((PyObject *)self)),
+        .op = op,
+    };
+    call->hooks = (pa_hooks){call, release_hook, tick_hook, site_hook, outline_hook};
+    /* Before the lock: in a forked child another thread may hold it for ever. */
+    if (check_usable(call) < 0) {
+        return -1;
+    }
+    if (pthread_mutex_trylock(&self->lock) != 0) {
+        if (self->held && pthread_equal(self->holder, pthread_self())) {
+            PyErr_Format(PyExc_RuntimeError,
+                         "%s was called while this thread is in another collective "
+                         "operation (from a signal handler or a destructor)",
+                         pa_op_text(op));
+            return -1;
+        }
+        if (wait_for_turn(call) < 0) {
+            return -1;
+        }
+    }
+    self->holder = pthread_self();
+    self->held = 1;
+    /* Once more: it may have been closed while this thread waited for its turn. */
+    if (check_usable(call) < 0) {
+        pyaccel_call_end(call);
+        return -1;
+    }
+    return 0;
+}
+
+void
+pyaccel_call_excuse(pyaccel_call *call)
+{
+    PyObject *type = NULL;
+    PyObject *value = NULL;
+    PyObject *trace = NULL;
+    PyErr_Fetch(&type, &value, &trace);
+    PyErr_NormalizeException(&type, &value, &trace);
+    PyObject *name = PyObject_GetAttrString(type, "__name__");
+    PyObject *text = name != NULL && value != NULL
+                         ? PyUnicode_FromFormat("%U: %S", name, value)
+                         : NULL;
+    PyObject *bytes = text != NULL ? PyUnicode_AsUTF8String(text) : NULL;
+    const char *said = bytes != NULL ? PyBytes_AsString(bytes) : NULL;
+    /* Nothing that went wrong with the text may replace the exception itself. */
+    PyErr_Clear();
+    pa_status status = pa_comm_excuse(
+        call->self->comm, call->op, said != NULL ? said : "an exception", &call->hooks);
+    pyaccel_call_resume(call);
+    Py_XDECREF(name);
+    Py_XDECREF(text);
+    Py_XDECREF(bytes);
+    if (status == PA_EINTERRUPTED && PyErr_Occurred()) {
+        /* Ctrl-C while it waited to be heard. */
+        Py_XDECREF(type);
+        Py_XDECREF(value);
+        Py_XDECREF(trace);
+    } else {
+        PyErr_Restore(type, value, trace);
+    }
+}
+
+void
+pyaccel_call_end(pyaccel_call *call)
+{
+    pyaccel_call_resume(call);
+    call->self->held = 0;
+    (void)pthread_mutex_unlock(&call->self->lock);
+}
+
+int
+pyaccel_call_check(pyaccel_call *call, pa_status status)
+{
+    pyaccel_call_resume(call);
+    if (status == PA_OK) {
+        return 0;
+    }
+    (void)pyaccel_error_raise(call->state, status, &call->error);
+    return -1;
+}
