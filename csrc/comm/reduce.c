@@ -294,13 +294,31 @@ check_leaves(reducer *r)
     return PA_OK;
 }
 
+/* Copies the own leaves, scaled. */
+static void
+keep_own(reducer *r)
+{
+    for (size_t i = 0; i < r->leaves->count; i++) {
+        const pa_leaf *leaf = &r->leaves->at[i];
+        const char *own = leaf->data;
+        if (leaf->nbytes > 0 && r->scale == 1.0) {
+            memcpy(r->outputs[i], own, leaf->nbytes);
+        } else if (leaf->nbytes > 0) {
+            pa_reduction_run(PA_REDUCTION_SUM, r->scale, leaf->dtype, &own, 1,
+                             r->outputs[i], leaf->nbytes);
+        }
+    }
+}
+
 static pa_status
 meet_and_reduce(reducer *r)
 {
     char arguments[64];
     char packed[PA_CARD_INLINE];
-    bool inlined = r->nbytes <= sizeof packed;
-    if (inlined) {
+    bool keeps = r->reduction == PA_REDUCTION_NONE;
+    size_t nbytes = keeps ? 0 : r->nbytes;
+    bool inlined = nbytes <= sizeof packed;
+    if (inlined && !keeps) {
         pa_leaves_pack(r->leaves, packed);
     }
     format_arguments(r, arguments, sizeof arguments);
@@ -309,18 +327,19 @@ meet_and_reduce(reducer *r)
         .op = PA_OP_REDUCE,
         .root = PA_NO_ROOT,
         .fingerprint = pa_called_fingerprint(&called),
-        .nbytes = r->nbytes,
+        .nbytes = nbytes,
         .inlined = packed,
-        .ninline = inlined ? (uint32_t)r->nbytes : 0,
+        .ninline = inlined ? (uint32_t)nbytes : 0,
     };
     pa_agreement agreement = {0};
     PA_TRY(pa_comm_meet(r->comm, &mine, r->cards, r->hooks, r->error));
     PA_TRY(pa_agree(r->comm, r->cards, &called, false, &agreement, r->hooks, r->error));
-    if (inlined) {
+    if (keeps) {
+        keep_own(r);
+    } else if (inlined) {
         reduce_inlined(r);
-        return PA_OK;
     }
-    return reduce_streamed(r);
+    return inlined ? PA_OK : reduce_streamed(r);
 }
 
 pa_status

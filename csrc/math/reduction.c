@@ -240,6 +240,9 @@ pa_reduction_check(pa_reduction reduction, double scale, pa_dtype dtype,
     char name[48];
     pa_dtype_format(dtype, name, sizeof name);
     const number *kind = number_of(dtype);
+    if (reduction == PA_REDUCTION_NONE && scale == 1.0) {
+        return PA_OK;
+    }
     bool ordered = reduction == PA_REDUCTION_MAX || reduction == PA_REDUCTION_MIN;
     if (kind == NULL) {
         return pa_error_set(error, PA_EARGUMENT,

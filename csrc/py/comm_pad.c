@@ -61,6 +61,33 @@ read_scalar(PyObject *object, pa_scalar *scalar)
     return 0;
 }
 
+/* Says once that nested tensors stay as they are. -1 if the warning is an error. */
+static int
+warn_of_nested(const pyaccel_leaves *leaves)
+{
+    bool nested = false;
+    for (size_t i = 0; i < leaves->count; i++) {
+        nested = nested || leaves->extra[i].kind == PYACCEL_NESTED;
+    }
+    if (!nested) {
+        return 0;
+    }
+    PyObject *operations = PyImport_ImportModule("pyaccel.utils.operations");
+    PyObject *category =
+        operations != NULL
+            ? PyObject_GetAttrString(operations, "CannotPadNestedTensorWarning")
+            : NULL;
+    int status = category != NULL
+                     ? PyErr_WarnEx(category,
+                                    "Cannot pad nested tensors without more "
+                                    "information. Leaving unprocessed.",
+                                    2)
+                     : -1;
+    Py_XDECREF(category);
+    Py_XDECREF(operations);
+    return status;
+}
+
 /* Refuses a value that one of the leaves to pad could not hold, before anybody is met:
  * which ranks will have to pad is not known yet. */
 static int
@@ -225,11 +252,13 @@ pyaccel_comm_pad(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
         .state = call.state,
         .leaves = &leaves,
         .function = "_pad_across_processes",
+        .nested_stays = true,
     };
     int first = values[3] != NULL ? PyObject_IsTrue(values[3]) : 0;
     int failed = first < 0 || pyaccel_arguments_int(values[1], "dim", 0, &dim) < 0 ||
                          read_scalar(values[2], &value) < 0 ||
-                         pyaccel_tree_flatten(&how, values[0]) < 0
+                         pyaccel_tree_flatten(&how, values[0]) < 0 ||
+                         warn_of_nested(&leaves) < 0
                      ? -1
                      : 0;
     pa_leaves view = pyaccel_leaves_view(&leaves);

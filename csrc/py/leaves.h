@@ -8,7 +8,12 @@
 
 #include <stdbool.h>
 
-typedef enum pyaccel_kind { PYACCEL_TENSOR, PYACCEL_ARRAY } pyaccel_kind;
+/* A nested tensor is a leaf only where nothing is done to it. */
+typedef enum pyaccel_kind {
+    PYACCEL_TENSOR,
+    PYACCEL_ARRAY,
+    PYACCEL_NESTED,
+} pyaccel_kind;
 
 /* What belongs to a leaf beside its pa_leaf. */
 typedef struct pyaccel_leaf {

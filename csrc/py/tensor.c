@@ -113,6 +113,15 @@ add_by_shim(pyaccel_state *state, PyObject *tensor, pyaccel_leaves *leaves)
 /* ---- Either way ---- */
 
 int
+pyaccel_tensor_nested(const pyaccel_state *state, PyObject *tensor)
+{
+    PyObject *nested = PyObject_GetAttr(tensor, state->str_is_nested);
+    int truth = nested != NULL ? PyObject_IsTrue(nested) : -1;
+    Py_XDECREF(nested);
+    return truth;
+}
+
+int
 pyaccel_tensor_add(pyaccel_state *state, PyObject *tensor, bool write,
                    pyaccel_leaves *leaves)
 {

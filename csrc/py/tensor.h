@@ -20,6 +20,10 @@ pyaccel_tensor_bind(pyaccel_state *state);
 bool
 pyaccel_tensor_check(const pyaccel_state *state, PyObject *object);
 
+/* Whether a tensor is a nested one. -1 with an exception. */
+int
+pyaccel_tensor_nested(const pyaccel_state *state, PyObject *tensor);
+
 /* Adds a tensor (pyaccel_tensor_check) to the leaves, contiguous and with conjugation
  * and negation carried out. -1 with TypeError for what has no plain memory on the CPU;
  * with `write`, with ValueError for one whose elements share memory. */

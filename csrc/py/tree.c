@@ -124,6 +124,14 @@ static int
 flatten_leaf(const pyaccel_flatten *how, PyObject *object)
 {
     if (pyaccel_tensor_check(how->state, object)) {
+        int nested = how->nested_stays ? pyaccel_tensor_nested(how->state, object) : 0;
+        if (nested != 0) {
+            pa_leaf nothing = {.itemsize = 1};
+            return nested < 0
+                       ? -1
+                       : pyaccel_leaves_add(how->leaves, &nothing, PYACCEL_NESTED,
+                                            object, object, NULL);
+        }
         return pyaccel_tensor_add(how->state, object, how->write, how->leaves);
     }
     int array = pyaccel_array_check(object);

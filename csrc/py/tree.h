@@ -12,6 +12,7 @@ typedef struct pyaccel_flatten {
     pyaccel_leaves *leaves;
     const char *function; /* the name in accelerate's message about other types */
     bool write;           /* leaves are written to */
+    bool nested_stays;    /* a nested tensor is a leaf of nothing, not a TypeError */
 } pyaccel_flatten;
 
 /* Adds all leaves of `tree`, in order, and what is around them to the leaves' hash.

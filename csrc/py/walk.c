@@ -333,7 +333,7 @@ find_batch_size(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
     return rows;
 }
 
-static PyMethodDef walk_functions[] = {
+static PyMethodDef walk_methods[] = {
     {"recursively_apply", PYACCEL_METHOD(recursively_apply),
      METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
@@ -353,5 +353,5 @@ static PyMethodDef walk_functions[] = {
 int
 pyaccel_walk_setup(PyObject *module)
 {
-    return PyModule_AddFunctions(module, walk_functions);
+    return PyModule_AddFunctions(module, walk_methods);
 }

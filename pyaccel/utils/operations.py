@@ -1,6 +1,10 @@
-"""Operations that all processes do together, on nested containers and on objects."""
+"""Operations that all processes do together, on nested containers and on objects.
 
-from collections.abc import Callable, Mapping
+A nested structure is a tensor or array, or lists, tuples and dicts of them; whatever
+its number of tensors, it takes one exchange. Every function but those of `_nested.py`
+is collective: all processes call it, in the same order.
+"""
+
 from typing import Any
 
 import torch
@@ -12,44 +16,136 @@ from .._C import (
     DistributedTimeoutError,
 )
 from ..state import PartialState
+from ._nested import (
+    ConvertOutputsToFp32,
+    GatheredParameters,
+    concatenate,
+    convert_outputs_to_fp32,
+    convert_to_fp32,
+    find_batch_size,
+    find_device,
+    get_data_structure,
+    get_shape,
+    honor_type,
+    ignorant_find_batch_size,
+    initialize_tensors,
+    is_namedtuple,
+    is_tensor_information,
+    is_torch_tensor,
+    is_torch_xpu_tensor,
+    listify,
+    pad_input_tensors,
+    recursively_apply,
+    send_to_device,
+    slice_tensors,
+)
+from ._verification import (
+    chained_operation,
+    debugging,
+    is_leaf,
+    verify,
+    verify_operation,
+)
+from .dataclasses import DistributedType, TensorInformation
 
 __all__ = [
+    "TENSOR_INT_TO_DTYPE",
+    "TENSOR_TYPE_TO_INT",
+    "CannotPadNestedTensorWarning",
+    "ConvertOutputsToFp32",
     "DistributedOperationException",
     "DistributedPeerError",
     "DistributedTimeoutError",
+    "DistributedType",
+    "GatheredParameters",
+    "TensorInformation",
     "broadcast",
     "broadcast_object_list",
+    "chained_operation",
+    "concatenate",
+    "convert_outputs_to_fp32",
+    "convert_to_fp32",
+    "copy_tensor_to_devices",
+    "find_batch_size",
+    "find_device",
     "gather",
     "gather_object",
+    "gather_tensor_shape",
+    "get_data_structure",
+    "get_shape",
+    "honor_type",
+    "ignorant_find_batch_size",
+    "initialize_tensors",
+    "is_namedtuple",
+    "is_tensor_information",
+    "is_torch_tensor",
+    "is_torch_xpu_tensor",
+    "listify",
+    "pad_across_processes",
+    "pad_input_tensors",
+    "recursively_apply",
+    "reduce",
+    "send_to_device",
+    "slice_tensors",
+    "verify_operation",
 ]
 
+# The numbers by which gather_tensor_shape names dtypes.
+TENSOR_TYPE_TO_INT = {
+    torch.float32: 1,
+    torch.float64: 2,
+    torch.float16: 3,
+    torch.bfloat16: 4,
+    torch.uint8: 5,
+    torch.int8: 6,
+    torch.int16: 7,
+    torch.int32: 8,
+    torch.int64: 9,
+    torch.bool: 10,
+}
+TENSOR_INT_TO_DTYPE = {number: dtype for dtype, number in TENSOR_TYPE_TO_INT.items()}
 
-def gather(tensor):
+# A world of one, for operations that compute something there too.
+_ALONE = _C.comm_self()
+
+
+class CannotPadNestedTensorWarning(UserWarning):
+    """A nested tensor was passed to pad_across_processes, which leaves it as it is."""
+
+
+def gather(tensor, *, dst: int | None = None):
     """Every process' tensors or arrays, joined along the first dimension in rank order.
 
-    `tensor` is one, or nested lists, tuples and dicts of them, and the result is built
-    like it. First dimensions may differ from process to process; a tensor without
-    dimensions counts as one row. Alone, the argument itself.
+    `tensor` is a nested structure, and the result is built like it. First dimensions
+    may differ from process to process; a tensor without dimensions counts as one row.
+    With `dst`, a rank, that process alone gets the result and the others get None.
+    Alone, the argument itself.
     """
     comm = _comm()
     if comm is None:
+        _check_root("dst", dst)
         return _checked(tensor, "_gpu_gather_one")
-    if PartialState._shared_state["debug"]:
-        _verify(comm, tensor, "gather")
-    return comm.gather(tensor)
+    if debugging():
+        verify(comm, tensor, "_gpu_gather_one", _name("gather"))
+    return comm.gather(tensor, root=dst)
 
 
-def gather_object(object: Any):
+def gather_object(object: Any, *, dst: int | None = None):
     """Every process' objects in one list, in rank order.
 
     Lists and tuples are put one after the other; any other object counts as one item of
-    its process. Objects are pickled. Alone, a list or tuple is returned itself.
+    its process. Objects are pickled. With `dst`, a rank, that process alone gets the
+    list and the others get None. Alone, a list or tuple is returned itself.
     """
     comm = _comm()
     if comm is None:
+        _check_root("dst", dst)
         return object if isinstance(object, (list, tuple)) else [object]
+    parts = comm.gather_object(object, dst)
+    if parts is None:
+        return None
     items: list[Any] = []
-    for own in comm.gather_object(object):
+    for own in parts:
         if isinstance(own, (list, tuple)):
             items.extend(own)
         else:
@@ -60,15 +156,14 @@ def gather_object(object: Any):
 def broadcast(tensor, from_process: int = 0):
     """Writes one process' tensors or arrays into those of all others, and returns them.
 
-    `tensor` is one, or nested lists, tuples and dicts of them, of the same shapes and
-    dtypes everywhere.
+    `tensor` is a nested structure, of the same shapes and dtypes everywhere.
     """
     comm = _comm()
     if comm is None:
-        _check_root(from_process)
+        _check_root("from_process", from_process)
         return _checked(tensor, "_gpu_broadcast_one")
-    if PartialState._shared_state["debug"]:
-        _verify(comm, tensor, "broadcast")
+    if debugging():
+        verify(comm, tensor, "_gpu_broadcast_one", _name("broadcast"))
     return comm.broadcast(tensor, from_process)
 
 
@@ -80,7 +175,7 @@ def broadcast_object_list(object_list, from_process: int = 0):
     comm = _comm()
     is_list = isinstance(object_list, list)
     if comm is None:
-        _check_root(from_process)
+        _check_root("from_process", from_process)
     else:
         # Compared before anything travels, so that a mistake of one is an error of all.
         length = len(object_list) if is_list else -1
@@ -99,6 +194,93 @@ def broadcast_object_list(object_list, from_process: int = 0):
     return object_list
 
 
+def reduce(tensor, reduction="mean", scale=1.0):
+    """The sum, mean, max or min over all processes, element by element, in new tensors.
+
+    `tensor` is a nested structure, of the same shapes and dtypes everywhere;
+    `reduction` one of "sum", "mean", "max", "min" and "none", with which each process
+    keeps its own; the result is multiplied by `scale`. Every process gets the same
+    bits: ranks are taken in their order, 8 and 16 bit floats are summed as float32 and
+    rounded once, and integers wrap. A mean of integers and an order of complex numbers
+    are a ValueError.
+    """
+    comm = _comm()
+    if comm is not None and debugging():
+        verify(comm, tensor, "_reduce_across_processes", _name("reduce"))
+    return (comm or _ALONE).reduce(tensor, reduction, scale)
+
+
+def pad_across_processes(tensor, dim=0, pad_index=0, pad_first=False):
+    """Brings tensors or arrays to the length that the longest of all processes has.
+
+    `tensor` is a nested structure, built alike everywhere; only dimension `dim` of its
+    leaves is padded, with the value `pad_index`, behind what is there or with
+    `pad_first` before it. Dtypes stay; a value that a dtype cannot hold is a
+    ValueError. A leaf without that dimension, or of full length, is returned itself.
+    """
+    comm = _comm()
+    try:
+        if comm is not None and debugging():
+            verify(
+                comm,
+                tensor,
+                "_pad_across_processes",
+                _name("gather"),
+                shape_of=lambda leaf: [1, leaf.ndim],
+            )
+        return (comm or _ALONE).pad(tensor, dim, pad_index, pad_first)
+    except DistributedOperationException as error:
+        if not debugging():
+            raise
+        raise DistributedOperationException(
+            f"Error found while calling `{_name('pad_across_processes')}`. Please see "
+            "the earlier error for more details."
+        ) from error
+
+
+def copy_tensor_to_devices(tensor=None):
+    """What one process has, on all of them.
+
+    `tensor`, a nested structure, is passed by one process, and None by the others,
+    which need not know its shape; anything but tensors in it travels too.
+    """
+    comm = _comm()
+    if comm is None:
+        return tensor
+    structure = None if tensor is None else get_data_structure(tensor)
+    reports = comm.gather_object((tensor is not None, structure))
+    owners = [rank for rank, (has, _) in enumerate(reports) if has]
+    if len(owners) != 1:
+        who = f"ranks {owners}" if owners else "nobody"
+        raise DistributedOperationException(
+            f"copy_tensor_to_devices: {who} passed a tensor: exactly one process "
+            "passes it, and the others None"
+        )
+    if tensor is None:
+        tensor = send_to_device(
+            initialize_tensors(reports[owners[0]][1]), PartialState().device
+        )
+    comm.broadcast(_tensors(tensor), owners[0])
+    return tensor
+
+
+def gather_tensor_shape(tensor):
+    """The shape, as a tensor of one column, and the dtype's number of
+    TENSOR_TYPE_TO_INT of a tensor that one process passes, and the others None."""
+    own = None if tensor is None else (list(tensor.shape), tensor.dtype)
+    comm = _comm() or _ALONE
+    told = [report for report in comm.gather_object(own) if report is not None]
+    if len(told) != 1:
+        raise DistributedOperationException(
+            f"gather_tensor_shape: {len(told)} processes passed a tensor: exactly one "
+            "passes it, and the others None"
+        )
+    shape, dtype = told[0]
+    return torch.tensor(shape, dtype=torch.int).reshape(-1, 1), TENSOR_TYPE_TO_INT[
+        dtype
+    ]
+
+
 def _comm() -> "_C.Comm | None":
     """The communicator with the others, None alone; sets the state up at first use."""
     if not PartialState._shared_state:
@@ -106,75 +288,30 @@ def _comm() -> "_C.Comm | None":
     return _group.comm
 
 
-def _check_root(from_process: int) -> None:
+def _name(operation: str) -> str:
+    """An operation's name in messages of debug mode, which are accelerate's."""
+    return f"accelerate.utils.operations.{operation}"
+
+
+def _check_root(argument: str, root: int | None) -> None:
     """Refuses any root but this process, alone; the core checks it among others."""
-    if from_process != 0:
-        raise ValueError(
-            f"from_process is {from_process} with 1 processes: name one from 0 to 0"
-        )
-
-
-def _apply(function: Callable[[Any], Any], tree, operation: str):
-    """The containers of `tree`, built again around what `function` makes of leaves."""
-    if isinstance(tree, (list, tuple)):
-        items = [_apply(function, item, operation) for item in tree]
-        return type(tree)(*items) if hasattr(tree, "_fields") else type(tree)(items)
-    if isinstance(tree, Mapping):
-        values = {k: _apply(function, v, operation) for k, v in tree.items()}
-        # Every mapping in use can be made of a dict, which its base class leaves open.
-        return type(tree)(values)  # type: ignore[call-arg]
-    if _C.is_leaf(tree):
-        return function(tree)
-    raise TypeError(
-        f"Unsupported types ({type(tree)}) passed to `{operation}`. Only nested "
-        "list/tuple/dicts of objects that are valid for `is_torch_tensor` should be "
-        "passed."
-    )
+    if root not in (None, 0):
+        raise ValueError(f"{argument} is {root} with 1 processes: name one from 0 to 0")
 
 
 def _checked(tree, operation: str):
     """The tree itself, after the look at its leaves that communicating would take."""
-    _apply(lambda leaf: leaf, tree, operation)
+
+    def same(leaf):
+        return leaf
+
+    same.__name__ = operation
+    recursively_apply(same, tree, test_type=is_leaf, error_on_other_type=True)
     return tree
 
 
-def _verify(comm: "_C.Comm", tree, operation: str) -> None:
-    """Debug mode: refuses leaves on another device, or of other shapes elsewhere."""
-    name = f"accelerate.utils.operations.{operation}"
-    expected = PartialState().device.type
-    devices: list[str] = []
-
-    def shape(leaf):
-        devices.append(leaf.device.type if isinstance(leaf, torch.Tensor) else "cpu")
-        return list(leaf.shape)
-
-    shapes, refused = None, None
-    try:
-        shapes = _apply(shape, tree, operation)
-    except TypeError as error:
-        refused = error
-    wrong = next((device for device in devices if device != expected), None)
-    said = None if refused is None else str(refused)
-    reports = _group.exchange(comm, (wrong, shapes, said))
-    if refused is not None:
-        raise refused
-    for rank, (_, _, said) in enumerate(reports):
-        if said is not None:
-            raise DistributedOperationException(
-                f"{operation}: rank {rank} could not take part in {operation}: {said}"
-            )
-    for wrong, _, _ in reports:
-        if wrong is not None:
-            raise DistributedOperationException(
-                f"One or more of the tensors passed to {name} were not on the {wrong} "
-                f"while the `Accelerator` is configured for {expected}. Please move it "
-                f"to the {expected} before calling {name}."
-            )
-    if any(shapes != reports[0][1] for _, shapes, _ in reports):
-        lines = "\n  - ".join(
-            f"Process {rank}: {shapes}" for rank, (_, shapes, _) in enumerate(reports)
-        )
-        raise DistributedOperationException(
-            "Cannot apply desired operation due to shape mismatches. All shapes across "
-            f"devices must be valid.\n\nOperation: `{name}`\nInput shapes:\n  - {lines}"
-        )
+def _tensors(tree) -> list[torch.Tensor]:
+    """The tensors of a nested structure, in its order."""
+    found: list[torch.Tensor] = []
+    recursively_apply(found.append, tree)
+    return found

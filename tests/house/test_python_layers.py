@@ -20,6 +20,7 @@ LAYERS = [
     ["pyaccel._group"],
     ["pyaccel._process"],
     ["pyaccel.state"],
+    ["pyaccel.utils._nested", "pyaccel.utils._verification"],
     ["pyaccel.utils.operations", "pyaccel.utils.tqdm", "pyaccel.logging"],
     ["pyaccel.utils._modules", "pyaccel.utils._saving"],
     ["pyaccel.utils._regions"],

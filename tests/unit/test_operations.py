@@ -12,7 +12,7 @@ from pyaccel.utils.operations import (
     DistributedOperationException,
     DistributedPeerError,
     DistributedTimeoutError,
-    _apply,
+    recursively_apply,
 )
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -76,7 +76,11 @@ def test_a_process_that_is_not_there(operation, root):
 
 def test_containers_are_built_again():
     tree = {"a": Pair(torch.ones(1), [np.ones(2)]), "b": ()}
-    built = _apply(lambda leaf: tuple(leaf.shape), tree, "gather")
+    built = recursively_apply(
+        lambda leaf: tuple(leaf.shape),
+        tree,
+        test_type=lambda leaf: isinstance(leaf, (torch.Tensor, np.ndarray)),
+    )
     assert built == {"a": Pair((1,), [(2,)]), "b": ()}
     assert type(built["a"]) is Pair
 
