@@ -11,6 +11,8 @@ for which somebody set others is a rank of a group of its own.
 import os
 
 NAME = "PYACCEL_CONTROL"
+# <port>:<secret>: what opens our own keys in the store that the launcher serves there.
+SECRET = "PYACCEL_SECRET"
 # The variables that make one rank of one job; torchrun may number several jobs alike.
 _IDENTITY = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
 _INTERPRETERS = ("python", "pypy")

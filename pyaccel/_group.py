@@ -149,11 +149,12 @@ def _connect(
 
     from . import _rendezvous
 
+    part: _store.Keys | distributed.Store
     if distributed.is_initialized():
-        store = _store.default_store()
+        part = _store.own_part(_store.default_store(), _history.attempts)
     else:
         store = _open_store(world, deadline, undo)
-    part = _store.own_part(store, _history.attempts)
+        part = _store.open_keys(world, _history.attempts, deadline)
     _store.claim(part, world)
     try:
         if not shares:
@@ -190,8 +191,7 @@ def _may_share() -> bool:
 
 def _relay(part, world: World, reason: Exception, timeout: float) -> _C.Comm:
     """The communicator over torch.distributed, for ranks that cannot share memory."""
-    from torch import distributed
-
+    from . import _store
     from ._torch_transport import TorchTransport
 
     if os.environ.get(FORCED) == "shm":
@@ -202,7 +202,7 @@ def _relay(part, world: World, reason: Exception, timeout: float) -> _C.Comm:
             "objects go over torch.distributed",
             file=sys.stderr,
         )
-    transport = TorchTransport(distributed.PrefixStore("relay", part))
+    transport = TorchTransport(_store.part(part, "relay"))
     return _C.comm_relay(transport, world.rank, world.size, timeout)
 
 

@@ -27,7 +27,7 @@ from datetime import timedelta
 from torch.distributed import Store
 
 from . import _C
-from ._store import boot_id, exchange, has, left
+from ._store import FAILED, Keys, boot_id, ended, exchange, has, left
 from ._world import World
 
 _HELLO = struct.Struct("!32sI")
@@ -44,7 +44,7 @@ class CannotShare(Exception):
     """The ranks cannot share memory; its text says why. Raised by all of them."""
 
 
-def meet(store: Store, world: World, deadline: float, timeout: float) -> _C.Comm:
+def meet(store: Keys | Store, world: World, deadline: float, timeout: float) -> _C.Comm:
     """The communicator of all ranks of `world` over memory that they share.
 
     Waits for every rank until `deadline`. An error of one is raised by all. Raises
@@ -77,7 +77,7 @@ def _check_one_host(hosts: list[str]) -> None:
 
 
 def _serve(
-    store: Store, world: World, deadline: float, resources: ExitStack
+    store: Keys | Store, world: World, deadline: float, resources: ExitStack
 ) -> list[int]:
     """Rank 0's part: collects everybody, then sends everything to everybody."""
     try:
@@ -151,16 +151,18 @@ def _next_peer(store, listener, world, peers, deadline) -> socket.socket:
 
 
 def _call(
-    store: Store, world: World, deadline: float, resources: ExitStack
+    store: Keys | Store, world: World, deadline: float, resources: ExitStack
 ) -> list[int]:
     """The part of every other rank: shows itself to rank 0 and takes what it sends."""
     try:
         store.wait(["socket"], timedelta(seconds=left(deadline)))
-    except RuntimeError as error:
+        offer = json.loads(store.get("socket"))
+    except FAILED as error:
+        if not has(store, f"host/{world.rank}"):
+            raise ended(world) from error
         raise _C.DistributedTimeoutError(
             f"set-up of {world.size} processes: rank 0 came but made no segment in time"
         ) from error
-    offer = json.loads(store.get("socket"))
     if "refused" in offer:
         raise CannotShare(offer["refused"])
     if "error" in offer:

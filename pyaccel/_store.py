@@ -1,19 +1,70 @@
 """The key-value store by which processes that share no launcher find each other."""
 
+from __future__ import annotations
+
 import os
 import socket
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 from torch.distributed import PrefixStore, Store, TCPStore
 
 from . import _C
+from ._control import SECRET
 from ._world import World
 
 DEFAULT_PORT = 29500
-_GLANCE = 0.02  # seconds between two looks at whether rank 0 serves
 _ANSWER = 5.0  # seconds for whoever listens at the port to show that it is a store
+
+# What a store raises that has ended or does not answer in time: torch's, and ours.
+FAILED = (RuntimeError, _C.DistributedOperationException)
+
+
+class Keys:
+    """A part of a store on TCP through our client: as much of torch's Store as we use.
+
+    Its waits end with Ctrl-C, and at once when the store ends; and it shows the secret
+    of our launcher, whose store keeps what begins with pyaccel/ for those who have.
+    """
+
+    def __init__(self, client: _C.StoreClient, prefix: str) -> None:
+        self._client = client
+        self._prefix = prefix
+
+    def part(self, name: str) -> Keys:
+        """The keys below a name."""
+        return Keys(self._client, f"{self._prefix}{name}/")
+
+    def set(self, key: str, value: str | bytes) -> None:
+        """Gives a key a value."""
+        self._client.set(self._prefix + key, _encoded(value))
+
+    def get(self, key: str) -> bytes:
+        """The value of a key; waits until it has one."""
+        return self._client.get(self._prefix + key)
+
+    def compare_set(
+        self, key: str, expected: str | bytes, desired: str | bytes
+    ) -> bytes:
+        """Gives a key a value if it has the expected one; its value then."""
+        return self._client.compare_set(
+            self._prefix + key, _encoded(expected), _encoded(desired)
+        )
+
+    def check(self, keys: Sequence[str]) -> bool:
+        """Whether all keys have a value."""
+        return self._client.check([self._prefix + key for key in keys])
+
+    def wait(self, keys: Sequence[str], timeout: timedelta) -> None:
+        """Waits until all keys have a value."""
+        seconds = timeout.total_seconds()
+        self._client.wait([self._prefix + key for key in keys], seconds)
+
+
+def _encoded(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value
 
 
 def address() -> tuple[str, int]:
@@ -46,11 +97,12 @@ def open_store(world: World, deadline: float) -> Store:
     # torchrun's agent listens before it starts anyone: where nobody does, a script has
     # chosen another port than the one that it was given.
     serves = world.rank == 0 and not _listens(host, port)
+    if world.rank > 0:
+        # torch's store would look for it once a second, and wait twice its timeout.
+        _client(world, b"", deadline).close()
     try:
         if world.rank == 0 and not serves:
             _check_answers(host, port, deadline)
-        elif not serves:
-            _wait_for_server(host, port, deadline)
         return TCPStore(
             host,
             port,
@@ -71,6 +123,56 @@ def open_store(world: World, deadline: float) -> Store:
             f"{host} port {port} in time; check that rank 0 was started and that "
             "MASTER_ADDR and MASTER_PORT are the same everywhere"
         ) from error
+
+
+def open_keys(world: World, attempt: int, deadline: float) -> Keys:
+    """The part of that store that is ours alone, for the given attempt.
+
+    It is served already. A ConnectionError that says what to do if it is no store, or
+    not the one of our launcher.
+    """
+    client = _client(world, _secret(*address()), deadline)
+    return Keys(client, f"{_own_prefix(attempt)}/")
+
+
+def _client(world: World, secret: bytes, deadline: float) -> _C.StoreClient:
+    """A client of the store that the variables name, once it is served."""
+    host, port = address()
+    who = f"set-up of {world.size} processes: rank {world.rank}"
+    try:
+        return _C.StoreClient(host, port, left(deadline), secret)
+    except (_C.DistributedTimeoutError, ValueError) as error:  # or an unknown host
+        raise _C.DistributedTimeoutError(
+            f"{who} found no rank 0 at {host} port {port} in time; check that rank 0 "
+            "was started and that MASTER_ADDR and MASTER_PORT are the same everywhere"
+        ) from error
+    except _C.DistributedOperationException as error:
+        remedy = (
+            f"start it with the launcher that serves there, or unset {SECRET}"
+            if secret
+            else "set MASTER_ADDR and MASTER_PORT to where rank 0 serves"
+        )
+        raise ConnectionError(
+            f"{who} cannot use the store: {error}; {remedy}"
+        ) from error
+
+
+def _secret(host: str, port: int) -> bytes:
+    """What opens our keys in the store there; empty if it is not our launcher's.
+
+    A process that a worker started inherits the variable, and may be told of another
+    store, such as torchrun's.
+    """
+    served, _, secret = os.environ.get(SECRET, "").partition(":")
+    if served != str(port) or host != "127.0.0.1":
+        return b""
+    try:
+        return bytes.fromhex(secret)
+    except ValueError:
+        # Without the text, which may be most of a secret.
+        raise ValueError(
+            f"{SECRET} is not <port>:<secret>: pyaccel launch alone sets it; unset it"
+        ) from None
 
 
 def _listens(host: str, port: int) -> bool:
@@ -96,23 +198,6 @@ def _check_answers(host: str, port: int, deadline: float) -> None:
         client.close()
 
 
-def _wait_for_server(host: str, port: int, deadline: float) -> None:
-    """Returns once somebody listens there.
-
-    torch's store would look only once a second, and wait twice as long as it was told.
-    """
-    while True:
-        try:
-            socket.create_connection(
-                (_name(host), port), timeout=left(deadline)
-            ).close()
-            return
-        except OSError:
-            if left(deadline) <= _GLANCE:
-                raise
-            time.sleep(_GLANCE)
-
-
 def default_store() -> Store:
     """The store of torch.distributed's initialised group."""
     from torch.distributed.distributed_c10d import _get_default_store
@@ -121,13 +206,35 @@ def default_store() -> Store:
 
 
 def own_part(store: Store, attempt: int) -> Store:
-    """The part of `store` that is ours alone, for the given attempt of this process."""
+    """The part of a store of torch that is ours, for the given attempt.
+
+    For torch.distributed, and where a script made a group of its own: only torch knows
+    what stands before that group's keys, and of which kind its store is.
+    """
+    return PrefixStore(f"/{_own_prefix(attempt)}", store)
+
+
+def part(store: Keys | Store, name: str) -> Keys | Store:
+    """The keys of a store below a name."""
+    return store.part(name) if isinstance(store, Keys) else PrefixStore(name, store)
+
+
+def _own_prefix(attempt: int) -> str:
+    """What stands before our keys, in the given attempt of this process."""
     run = os.environ.get("TORCHELASTIC_RUN_ID", "")
     restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-    return PrefixStore(f"/pyaccel/{run}/{restart}/{attempt}", store)
+    return f"pyaccel/{run}/{restart}/{attempt}"
 
 
-def claim(part: Store, world: World) -> None:
+def ended(world: World) -> _C.DistributedPeerError:
+    """The error of a set-up whose store has ended."""
+    return _C.DistributedPeerError(
+        f"set-up of {world.size} processes: the process that serves the store, rank 0 "
+        "or the launcher, ended; its own output says why"
+    )
+
+
+def claim(part: Keys | Store, world: World) -> None:
     """Takes the rank's number in a part of a store.
 
     Raises a ValueError if another process has it and runs: a rank's child that was
@@ -168,34 +275,31 @@ def boot_id() -> str:
 
 
 def exchange(
-    store: Store, world: World, name: str, value: str, deadline: float
+    store: Keys | Store, world: World, name: str, value: str, deadline: float
 ) -> list[str]:
     """Every rank's text under `name`, in rank order; names ranks that never came."""
     keys = [f"{name}/{rank}" for rank in range(world.size)]
-    store.set(keys[world.rank], value)
     seconds = left(deadline)
     try:
+        store.set(keys[world.rank], value)
         store.wait(keys, timedelta(seconds=seconds))
-    except RuntimeError as error:
+        return [store.get(key).decode() for key in keys]
+    except FAILED as error:
         if not has(store, keys[world.rank]):
-            raise _C.DistributedPeerError(
-                f"set-up of {world.size} processes: the process that serves the store, "
-                "rank 0 or the launcher, ended; its own output says why"
-            ) from error
+            raise ended(world) from error
         missing = [str(rank) for rank, key in enumerate(keys) if not has(store, key)]
         raise _C.DistributedTimeoutError(
             f"set-up of {world.size} processes: rank {', '.join(missing)} did not come "
             f"within {seconds:.1f} s; check that every process was started and that "
             "WORLD_SIZE is right"
         ) from error
-    return [store.get(key).decode() for key in keys]
 
 
-def has(store: Store, key: str) -> bool:
+def has(store: Keys | Store, key: str) -> bool:
     """Whether a key is there; False also where the store can no longer be asked."""
     try:
         return store.check([key])
-    except RuntimeError:
+    except FAILED:
         return False
 
 

@@ -26,6 +26,8 @@ _GRACE = 2.0  # seconds for the others to say that they failed as well
 _GLANCE = 0.05  # seconds of waiting between two looks up
 _LONG = 60.0  # seconds of waiting after which one line says for whom
 _FOREVER = timedelta(days=365)  # gloo's own deadline: ours comes before it
+# What a store raises that has ended or does not answer in time: torch's, and ours.
+_STORE_FAILED = (RuntimeError, _C.DistributedOperationException)
 _NOBODYS_TAG = 0x7077  # of a message that no rank ever sends
 
 
@@ -72,11 +74,11 @@ class _Watch:
 class TorchTransport:
     """One rank's side; made on all ranks of torch.distributed's group together.
 
-    `store` is a part of a key-value store that is for this transport alone: there the
-    ranks say why a group broke, once it cannot carry that itself.
+    `store` is a part of a key-value store, torch's or ours, that is for this transport
+    alone: there the ranks say why a group broke, once it cannot carry that itself.
     """
 
-    def __init__(self, store: distributed.Store):
+    def __init__(self, store: Any):
         self._store = store
         self._group = distributed.new_group(backend="gloo", timeout=_FOREVER)
         self._rank = distributed.get_rank()
@@ -191,7 +193,7 @@ class TorchTransport:
                     return True
                 if left <= 0.0 or self._broken_text() is not None:
                     return False
-                with suppress(RuntimeError):  # The store may end before we do.
+                with suppress(*_STORE_FAILED):  # The store may end before we do.
                     self._say_waiting(watch)
             else:
                 return True
@@ -252,7 +254,7 @@ class TorchTransport:
                 ]
                 if others:
                     pause.wait(_GLANCE)
-        except RuntimeError:
+        except _STORE_FAILED:
             # The store ended with its rank; that is the one we know of.
             return [0] if self._rank != 0 else []
         return others
@@ -261,7 +263,7 @@ class TorchTransport:
         try:
             if self._store.check(["broken"]):
                 return self._store.get("broken").decode()
-        except RuntimeError:
+        except _STORE_FAILED:
             pass
         return None
 
@@ -269,7 +271,7 @@ class TorchTransport:
         """Tells the others; the text that came first is the one that counts."""
         try:
             return self._store.compare_set("broken", "", text).decode()
-        except RuntimeError:
+        except _STORE_FAILED:
             return text
 
     def _drop(self):

@@ -16,6 +16,7 @@
 #include "comm/describe.h"
 #include "comm/gather.h"
 #include "comm/parcel.h"
+#include "comm/reduce.h"
 #include "comm/shm/rank.h"
 #include "comm/shm/shm.h"
 
@@ -24,7 +25,16 @@
 #include <unistd.h>
 
 /* Operations of the first byte; what is beyond them is taken modulo their number. */
-enum { ATTACH, BARRIER, GATHER, BROADCAST, ALL_OBJECTS, ONE_OBJECT, OPERATIONS };
+enum {
+    ATTACH,
+    BARRIER,
+    GATHER,
+    BROADCAST,
+    ALL_OBJECTS,
+    ONE_OBJECT,
+    REDUCE,
+    OPERATIONS
+};
 
 /* Flags: the peer's fingerprint is another one; the payload is streamed; the bytes come
  * after this rank has shown its card. */
@@ -123,15 +133,20 @@ static void
 show_like(const call *own, int op, unsigned flags)
 {
     static const uint32_t ops[] = {
-        PA_OP_NONE,      PA_OP_BARRIER,       PA_OP_GATHER,
-        PA_OP_BROADCAST, PA_OP_GATHER_OBJECT, PA_OP_BROADCAST_OBJECT,
+        PA_OP_NONE,          PA_OP_BARRIER,          PA_OP_GATHER, PA_OP_BROADCAST,
+        PA_OP_GATHER_OBJECT, PA_OP_BROADCAST_OBJECT, PA_OP_REDUCE,
     };
     bool objects = op == ALL_OBJECTS || op == ONE_OBJECT;
     pa_shm_line *line = peer_line(1);
     line->op = ops[op];
     line->root = op == BROADCAST || op == ONE_OBJECT ? PEER : PA_NO_ROOT;
-    if (op == GATHER || op == BROADCAST) {
-        line->fingerprint = pa_leaves_fingerprint(&own->leaves);
+    bool leaves = op == GATHER || op == BROADCAST || op == REDUCE;
+    pa_called called = {
+        .leaves = leaves ? &own->leaves : NULL,
+        .arguments = op == REDUCE ? "sum, scale=1" : NULL,
+    };
+    line->fingerprint = pa_called_fingerprint(&called);
+    if (leaves) {
         line->nbytes = pa_leaves_nbytes(&own->leaves);
     } else if (objects) {
         const uint64_t lengths[] = {own->parts[1].nbytes, own->parts[2].nbytes};
@@ -150,9 +165,8 @@ show_like(const call *own, int op, unsigned flags)
     pa_shm_line *next = peer_line(2);
     pa_card card = {.op = line->op, .root = line->root};
     card.fingerprint = line->fingerprint;
-    bool leaves = op == GATHER || op == BROADCAST;
     size_t nbytes = 0;
-    char *words = pa_describe_write(&card, leaves ? &own->leaves : NULL, &nbytes);
+    char *words = pa_describe_write(&card, &called, NULL, &nbytes);
     must(words != NULL && nbytes <= PA_CARD_INLINE);
     memcpy(next->inlined, words, nbytes);
     free(words);
@@ -219,7 +233,8 @@ come_late(void *context)
         peer_line(1)->round = 1;
         patch(here.late, here.nlate);
         here.late = NULL;
-        shm->base.timeout_ns = peer_line(1)->round == 1 ? UINT64_C(1000000000) : 1;
+        bool shown = peer_line(1)->round == 1 && peer_line(1)[-PEER].round == 1;
+        shm->base.timeout_ns = shown ? UINT64_C(1000000000) : 1;
     }
 }
 
@@ -269,13 +284,24 @@ gather(const call *own, const pa_hooks *hooks, pa_error *error)
     pa_gather_fini(&both);
 }
 
+static void
+reduce(const call *own, const pa_hooks *hooks, pa_error *error)
+{
+    char *outputs[2] = {malloc(own->leaf[0].nbytes), malloc(own->leaf[1].nbytes)};
+    must(outputs[0] != NULL && outputs[1] != NULL);
+    (void)pa_reduce(here.comm, &own->leaves, PA_REDUCTION_SUM, 1.0, outputs, hooks,
+                    error);
+    free(outputs[0]);
+    free(outputs[1]);
+}
+
 /* Reads every byte of what came. */
 static void
 objects(const call *own, uint32_t op, int root, const pa_hooks *hooks, pa_error *error)
 {
     pa_parcels all = {0};
     unsigned sum = 0;
-    if (pa_parcels_exchange(here.comm, op, root, 0, own->parts, 3, here.pool, &all,
+    if (pa_parcels_exchange(here.comm, op, root, NULL, own->parts, 3, here.pool, &all,
                             hooks, error) != PA_OK) {
         return;
     }
@@ -334,6 +360,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case ALL_OBJECTS:
         objects(&own, PA_OP_GATHER_OBJECT, PA_NO_ROOT, &hooks, &error);
         break;
+    case REDUCE:
+        reduce(&own, &hooks, &error);
+        break;
     default:
         objects(&own, PA_OP_BROADCAST_OBJECT, PEER, &hooks, &error);
     }
@@ -343,6 +372,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 }
 
 /* ---- Seeds ---- */
+
+/* Bytes of a description without texts before the first dimension of its first leaf. */
+enum { BEFORE_SHAPE = 52 };
 
 static size_t
 put_patch(uint8_t *to, size_t at, unsigned place, size_t offset, const void *bytes,
@@ -384,8 +416,7 @@ fuzz_seed(size_t number, uint8_t *to, size_t room)
     if (to[0] == ATTACH) {
         at = put_patch(to, at, HEADER, number % 4 * 8, &value, 8);
     } else if ((flags & DIFFERS) != 0) {
-        size_t first_shape =
-            offsetof(pa_shm_line, inlined) + sizeof(pa_description) + 16;
+        size_t first_shape = offsetof(pa_shm_line, inlined) + BEFORE_SHAPE;
         at = put_patch(to, at, DESCRIPTION, first_shape, &rows, 4);
     } else if ((flags & LATE) != 0) {
         /* Of this rank's own line, which stands before the peer's. */

@@ -8,7 +8,7 @@ from pyaccel.state import AcceleratorState
 
 PREFIXES = (
     *("ACCELERATE_", "LOCAL_", "MASTER_", "OMPI_", "PMI_", "PYACCEL_CONTROL"),
-    "TORCHELASTIC_",
+    *("PYACCEL_SECRET", "TORCHELASTIC_"),
 )
 NAMES = ("FORK_LAUNCHED", "RANK", "WORLD_SIZE")
 

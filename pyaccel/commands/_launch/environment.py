@@ -9,11 +9,15 @@ _FOREIGN = (
     *("GROUP_RANK", "GROUP_WORLD_SIZE", "ROLE_"),
     *("OMPI_COMM_WORLD_", "PMI_", "PMIX_", "TORCHELASTIC_"),
     _control.NAME,
+    _control.SECRET,
 )
 
 
-def shared(settings, port, threads):
-    """The variables that all workers have alike, over those of the launcher."""
+def shared(settings, port, threads, secret=b""):
+    """The variables that all workers have alike, over those of the launcher.
+
+    `secret` opens the keys that the store at `port` keeps for pyaccel.
+    """
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -47,6 +51,7 @@ def shared(settings, port, threads):
         # the second one is read by torch before 2.5.
         environment["TORCHELASTIC_USE_AGENT_STORE"] = "True"
         environment["TORCHELASTIC_RESTART_COUNT"] = "0"
+        environment[_control.SECRET] = f"{port}:{secret.hex()}"
         # Into a pipe, Python's print waits for 8 KiB before it writes anything.
         environment.setdefault("PYTHONUNBUFFERED", "1")
     elif settings.use_cpu:

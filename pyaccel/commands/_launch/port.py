@@ -11,11 +11,14 @@ _LARGEST = 65535
 _LISTENS = "0A"
 
 
-def serve(wanted):
-    """The store of a group, listening at `wanted`, at any free port for 0 or None."""
+def serve(wanted, secret=b""):
+    """The store of a group, listening at `wanted`, at any free port for 0 or None.
+
+    Who shows the secret may use the keys that are reserved for pyaccel there.
+    """
     _check_range(wanted)
     try:
-        return _C.StoreServer(port=wanted or 0)
+        return _C.StoreServer(port=wanted or 0, secret=secret)
     except OSError as error:
         raise _refused(wanted, error) from None
 

@@ -11,6 +11,9 @@ from pyaccel.commands._launch.output import Sink
 from pyaccel.commands._launch.stdio import Stdio
 from pyaccel.commands._launch.supervisor import Supervisor
 
+# As many as nobody can guess.
+_SECRET_BYTES = 32
+
 
 def run(settings, command):
     """Run `command` on every process that `settings` ask for; the exit code."""
@@ -32,16 +35,18 @@ def _run(settings, command, sinks, opened):
     """`run` proper; what must be closed in the end is put into `opened`."""
     copies = Copies(settings, sinks[1].say)
     segment = store = None
+    secret = b""
     if settings.num_processes > 1:
         # Listens before there is anyone to connect.
-        store = port.serve(settings.main_process_port)
+        secret = os.urandom(_SECRET_BYTES)
+        store = port.serve(settings.main_process_port, secret)
         opened.append(store)
         segment = _segment(settings.num_processes)
     if segment is not None:
         opened.append(segment)
     served = store.port if store else port.choose(settings.main_process_port)
     threads = environment.threads(settings, _C.usable_cpus())
-    variables = environment.shared(settings, served, threads)
+    variables = environment.shared(settings, served, threads, secret)
     catcher = signals.Signals()
     opened.append(catcher)
     say = _nothing if settings.quiet else sinks[1].say
