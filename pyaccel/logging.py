@@ -46,19 +46,24 @@ class MultiProcessAdapter(logging.LoggerAdapter):
             )
         main_process_only = kwargs.pop("main_process_only", True)
         in_order = kwargs.pop("in_order", False)
-        enabled = self.isEnabledFor(level)
-        if enabled:
-            msg, kwargs = self.process(msg, kwargs)
         if not in_order:
-            if enabled and self._should_log(main_process_only):
+            if self.isEnabledFor(level) and self._should_log(main_process_only):
+                msg, kwargs = self.process(msg, kwargs)
                 self.logger.log(level, msg, *args, **kwargs)
             return
-        # Taken in turns also where the level is off: it may be on in other processes.
-        state = PartialState()
+        # Every process takes every turn, also one whose level is off or whose line
+        # fails: the others would wait for it.
+        state, failure = PartialState(), None
         for rank in range(state.num_processes):
-            if enabled and rank == state.process_index:
-                self.logger.log(level, msg, *args, **kwargs)
+            if rank == state.process_index and self.isEnabledFor(level):
+                try:
+                    msg, kwargs = self.process(msg, kwargs)
+                    self.logger.log(level, msg, *args, **kwargs)
+                except Exception as error:
+                    failure = error
             state.wait_for_everyone()
+        if failure is not None:
+            raise failure
 
     def warning_once(self, *args, **kwargs) -> None:
         """`warning`, but nothing when this logger warned of the same before."""

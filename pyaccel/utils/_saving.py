@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,17 +24,19 @@ def save(
     in place of torch.save's format.
     """
     state = PartialState()
-    if safe_serialization:
-        # Looked at everywhere, so that a mistake is not the main process' alone.
-        obj = clean_state_dict_for_safetensors(obj)
     first = state.is_local_main_process if save_on_each_node else state.is_main_process
     if not first:
+        if safe_serialization:
+            # Looked at here too, so that a mistake is not the main process' alone.
+            for _ in _tensors(obj):
+                pass
         return
     if not safe_serialization:
         torch.save(obj, f)
         return
     from safetensors import torch as safetensors
 
+    obj = clean_state_dict_for_safetensors(obj)
     if hasattr(f, "write"):
         f.write(safetensors.save(obj, metadata={"format": "pt"}))
     else:
@@ -70,30 +72,25 @@ def clean_state_dict_for_safetensors(
     Of several names for one tensor the first stays, with a warning. Tensors that share
     only part of their memory are copied, and strided ones laid out in order.
     """
-    if not isinstance(state_dict, Mapping):
-        raise ValueError(
-            "Expected a dict of [str, torch.Tensor] but received "
-            f"{type(state_dict)}: pass a model's state_dict()"
-        )
     clean: dict[str, torch.Tensor] = {}
     dropped: list[str] = []
     seen: set[tuple] = set()
     storages: set[tuple] = set()
-    for name, tensor in state_dict.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise ValueError(
-                f"Key `{name}` is invalid, expected torch.Tensor but received "
-                f"{type(tensor)}: leave it out"
-            )
+    # Memory is known by its address, which must not go to another tensor meanwhile: a
+    # mapping may make its tensors when it is asked for them.
+    held: list[torch.Tensor] = []
+    for name, given in _tensors(state_dict):
+        tensor = given.resolve_conj().resolve_neg()
+        held.append(tensor)
         storage = _storage(tensor)
         if storage is None:
             clean[name] = tensor
             continue
-        same = (storage, tensor.dtype, tensor.storage_offset(), tensor.shape)
-        if (*same, tensor.stride()) in seen:
+        place = (storage, tensor.dtype, tensor.storage_offset(), tensor.shape)
+        if (*place, tensor.stride()) in seen:
             dropped.append(name)
             continue
-        seen.add((*same, tensor.stride()))
+        seen.add((*place, tensor.stride()))
         if storage in storages:
             clean[name] = tensor.clone(memory_format=torch.contiguous_format)
         else:
@@ -107,6 +104,22 @@ def clean_state_dict_for_safetensors(
             ", ".join(dropped),
         )
     return clean
+
+
+def _tensors(state_dict: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """The items of a dict of tensors; refuses whatever is not one."""
+    if not isinstance(state_dict, Mapping):
+        raise ValueError(
+            "Expected a dict of [str, torch.Tensor] but received "
+            f"{type(state_dict)}: pass a model's state_dict()"
+        )
+    for name, tensor in state_dict.items():
+        if not isinstance(tensor, torch.Tensor):
+            raise ValueError(
+                f"Key `{name}` is invalid, expected torch.Tensor but received "
+                f"{type(tensor)}: leave it out"
+            )
+        yield name, tensor
 
 
 def _storage(tensor: torch.Tensor) -> tuple | None:

@@ -58,7 +58,7 @@ def should_reduce_batch_size(exception: BaseException) -> bool:
     if not isinstance(exception, RuntimeError):
         return False
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(exception, torch.OutOfMemoryError):
+    if torch is not None and isinstance(exception, torch.cuda.OutOfMemoryError):
         return True
     return any(sign in str(exception) for sign in _SIGNS)
 

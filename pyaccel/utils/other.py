@@ -112,7 +112,7 @@ def get_free_port() -> int:
 
 
 def check_os_kernel() -> None:
-    """Warns once, on the main process, of a Linux kernel before 5.5.0."""
+    """Warns, on the main process, of a Linux kernel before 5.5.0."""
     system, _, release, *_ = platform.uname()
     version = re.match(r"(\d+)\.(\d+)", release)
     if system != "Linux" or version is None:

@@ -61,6 +61,30 @@ def test_a_level_of_one_process_does_not_leave_the_others_waiting(ranks, tmp_pat
     assert turns == ["[RANK 0] all in turn", "[RANK 1] all in turn"]
 
 
+class Unprintable:
+    """What no line can say."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def log_what_fails():
+    PartialState(cpu=True)
+    logger = get_logger("tests.helpers")
+    text = Unprintable() if here.rank == 0 else "x"
+    try:
+        logger.error(text, in_order=True)
+    except RuntimeError as error:
+        return str(error)
+    finally:
+        wait_for_everyone()
+    return None
+
+
+def test_a_line_that_fails_does_not_leave_the_others_waiting(ranks):
+    assert ranks.run(log_what_fails, size=3) == ["no text", None, None]
+
+
 def count_with_bars():
     PartialState(cpu=True)
     text = {True: io.StringIO(), False: io.StringIO()}

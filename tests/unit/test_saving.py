@@ -125,6 +125,28 @@ def test_views_of_one_memory_are_all_written(tmp_path):
         assert torch.equal(tensor, given[name])
 
 
+def test_conjugate_and_negative_views_are_no_other_names(tmp_path):
+    whole = torch.tensor([1 + 2j, 3 - 4j])
+    given = {"plain": whole, "conj": whole.conj(), "imag": whole.conj().imag}
+    save(given, tmp_path / "file", safe_serialization=True)
+    read = load_file(tmp_path / "file")
+    assert read.keys() == given.keys()
+    for name, tensor in read.items():
+        assert tensor.tolist() == given[name].tolist()
+
+
+def test_tensors_that_are_made_when_asked_for():
+    """An address that is free again after a look is not the same tensor's."""
+
+    class Made(dict):
+        def items(self):
+            for name, value in super().items():
+                yield name, torch.full((64, 3), float(value)).t()
+
+    clean = clean_state_dict_for_safetensors(Made({str(i): i for i in range(20)}))
+    assert [tensor[0, 0].item() for tensor in clean.values()] == list(range(20))
+
+
 @pytest.mark.parametrize(
     ("given", "text"),
     [
