@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import Any
 
 from .state import PartialState
+
+# How many frames above the logger's a caller of `log` stands; before Python 3.11 those
+# of the logging package itself count as well.
+_ABOVE = 2 if sys.version_info >= (3, 11) else 3
 
 
 class MultiProcessAdapter(logging.LoggerAdapter):
@@ -30,8 +35,7 @@ class MultiProcessAdapter(logging.LoggerAdapter):
     def process(self, msg, kwargs):
         """The message with its process' number, and the keywords for the logger."""
         msg, kwargs = super().process(msg, kwargs)
-        # One more frame than the logger's own: `log` below is not who logs.
-        kwargs.setdefault("stacklevel", 2)
+        kwargs.setdefault("stacklevel", _ABOVE)
         return f"[RANK {PartialState().process_index}] {msg}", kwargs
 
     def log(self, level, msg, *args, **kwargs):
@@ -71,7 +75,8 @@ class MultiProcessAdapter(logging.LoggerAdapter):
         if said in self._warned:
             return
         self._warned.add(said)
-        kwargs.setdefault("stacklevel", 3)
+        # Above this method, and before Python 3.11 above `warning` as well.
+        kwargs.setdefault("stacklevel", _ABOVE + (1 if _ABOVE == 2 else 2))
         self.warning(*args, **kwargs)
 
 
@@ -100,4 +105,4 @@ def get_logger(name: str, log_level: str | None = None) -> MultiProcessAdapter:
 def _warn_first(name: str, msg: str, *args: Any) -> None:
     """Warns on the main process, and before the state is set up on every process."""
     if not PartialState._shared_state or PartialState().is_main_process:
-        logging.getLogger(name).warning(msg, *args, stacklevel=3)
+        logging.getLogger(name).warning(msg, *args)
