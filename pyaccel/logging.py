@@ -9,9 +9,9 @@ from typing import Any
 
 from .state import PartialState
 
-# How many frames above the logger's a caller of `log` stands; before Python 3.11 those
-# of the logging package itself count as well.
-_ABOVE = 2 if sys.version_info >= (3, 11) else 3
+# How many frames above the logger's a caller of `warning_once` stands; before Python
+# 3.11 that of `LoggerAdapter.warning` counts as well.
+_ABOVE_ONCE = 3 if sys.version_info >= (3, 11) else 4
 
 
 class MultiProcessAdapter(logging.LoggerAdapter):
@@ -35,7 +35,7 @@ class MultiProcessAdapter(logging.LoggerAdapter):
     def process(self, msg, kwargs):
         """The message with its process' number, and the keywords for the logger."""
         msg, kwargs = super().process(msg, kwargs)
-        kwargs.setdefault("stacklevel", _ABOVE)
+        kwargs.setdefault("stacklevel", 2)
         return f"[RANK {PartialState().process_index}] {msg}", kwargs
 
     def log(self, level, msg, *args, **kwargs):
@@ -75,8 +75,7 @@ class MultiProcessAdapter(logging.LoggerAdapter):
         if said in self._warned:
             return
         self._warned.add(said)
-        # Above this method, and before Python 3.11 above `warning` as well.
-        kwargs.setdefault("stacklevel", _ABOVE + (1 if _ABOVE == 2 else 2))
+        kwargs.setdefault("stacklevel", _ABOVE_ONCE)
         self.warning(*args, **kwargs)
 
 
