@@ -269,7 +269,8 @@ static void
 gather(const call *own, const pa_hooks *hooks, pa_error *error)
 {
     pa_gather both;
-    if (pa_gather_begin(&both, here.comm, &own->leaves, false, hooks, error) != PA_OK) {
+    if (pa_gather_begin(&both, here.comm, &own->leaves, PA_NO_ROOT, false, hooks,
+                        error) != PA_OK) {
         return;
     }
     char *outputs[2] = {
@@ -297,12 +298,12 @@ reduce(const call *own, const pa_hooks *hooks, pa_error *error)
 
 /* Reads every byte of what came. */
 static void
-objects(const call *own, uint32_t op, int root, const pa_hooks *hooks, pa_error *error)
+objects(const call *own, uint32_t op, int from, const pa_hooks *hooks, pa_error *error)
 {
     pa_parcels all = {0};
     unsigned sum = 0;
-    if (pa_parcels_exchange(here.comm, op, root, NULL, own->parts, 3, here.pool, &all,
-                            hooks, error) != PA_OK) {
+    if (pa_parcels_exchange(here.comm, op, from, PA_NO_ROOT, NULL, own->parts, 3,
+                            here.pool, &all, hooks, error) != PA_OK) {
         return;
     }
     for (int rank = 0; rank < all.size; rank++) {

@@ -59,7 +59,7 @@ def callables():
 
 
 def default(parameter):
-    """A default value; a function as one by its name, since each library has its own."""
+    """A default value; a function by its name, since each library has its own."""
     value = None if parameter.name in SENTINELS else parameter.default
     return value.__name__ if inspect.isfunction(value) else value
 
