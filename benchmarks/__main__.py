@@ -16,6 +16,8 @@ NAMES = (
     "barrier",
     "gather",
     "broadcast",
+    "reduce",
+    "trees",
     "overtorch",
     "objects",
     "split",

@@ -40,6 +40,18 @@ def images(rank: int) -> list[Any]:
     return [(pixels + 10 * rank + i).reshape(512, 512, 3) for i in range(8)]
 
 
+def pil_images(rank: int) -> list[Any]:
+    from PIL import Image
+
+    return [Image.fromarray(pixels) for pixels in images(rank)]
+
+
+def arrays(rank: int) -> list[Any]:
+    import numpy
+
+    return [numpy.full(2_500_000, 10 * rank + i, numpy.int32) for i in range(10)]
+
+
 def same(a: Any, b: Any) -> bool:
     """Equal in type and content, arrays and tensors included."""
     import numpy
@@ -65,6 +77,28 @@ def gathering(content: Callable[[int], list[Any]]) -> Callable[[Any, int, int], 
             return len(result) == len(expected) and all(map(same, result, expected))
 
         return Trial(lambda: library.gather_object(mine), right)
+
+    return make
+
+
+def broadcasting(
+    content: Callable[[int], list[Any]],
+) -> Callable[[Any, int, int], Trial]:
+    """The trial that broadcasts the first rank's list of objects."""
+
+    def make(library: Any, rank: int, ranks: int) -> Trial:
+        mine = content(rank)
+        room = [None] * len(mine)
+
+        def call() -> list[Any]:
+            # The list is written into, so each call gets a new one.
+            return library.broadcast_object_list(list(mine if rank == 0 else room))
+
+        def right(result: Any) -> bool:
+            expected = content(0)
+            return len(result) == len(expected) and all(map(same, result, expected))
+
+        return Trial(call, right)
 
     return make
 
@@ -110,7 +144,24 @@ CASES = (
         floor=copies(6 * MIB, ranks=2, times=2),
         goal=Goal(times=6),
     ),
+    Case(
+        "8 PIL images of 512x512",
+        gathering(pil_images),
+        floor=copies(6 * MIB, ranks=2, times=2),
+        goal=Goal(times=2),
+    ),
+    Case("list of arrays of 100 MB", gathering(arrays), goal=Goal(times=6)),
     Case("small dict", gathering(small_dict), ranks=4, goal=Goal(times=40)),
+    Case(
+        "broadcast_object_list of a small dict",
+        broadcasting(small_dict),
+        goal=Goal(times=100),
+    ),
+    Case(
+        "broadcast_object_list of an array of 16 MiB",
+        broadcasting(array),
+        goal=Goal(times=8),
+    ),
 )
 
 

@@ -24,6 +24,19 @@ PLAIN = "plain"
 KIB = 1024
 
 
+# What cases call by these names in both libraries.
+OPERATIONS = (
+    "broadcast",
+    "broadcast_object_list",
+    "find_batch_size",
+    "gather",
+    "gather_object",
+    "pad_across_processes",
+    "reduce",
+    "send_to_device",
+)
+
+
 class Library:
     """The names that a case uses, from one of the two libraries."""
 
@@ -34,9 +47,11 @@ class Library:
         if found != (rank, ranks):
             raise RuntimeError(f"{name} made rank and size {found}, not {rank, ranks}")
         operations = importlib.import_module(f"{name}.utils")
-        self.gather = operations.gather
-        self.gather_object = operations.gather_object
-        self.broadcast = operations.broadcast
+        for operation in OPERATIONS:
+            setattr(self, operation, getattr(operations, operation))
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{name} is none of OPERATIONS")
 
 
 def serve(orders: Connection, library: str, rank: int, ranks: int) -> None:

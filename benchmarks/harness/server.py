@@ -109,7 +109,7 @@ def import_all(library: str) -> None:
         importlib.import_module("torch")
         module = importlib.import_module(library)
         operations = importlib.import_module(f"{library}.utils")
-        for name in ("gather", "gather_object", "broadcast"):
+        for name in worker.OPERATIONS:
             getattr(operations, name)
         _ = module.PartialState
 

@@ -259,6 +259,11 @@ first_item(pyaccel_state *state, PyObject *data)
     if ((PyObject *)Py_TYPE(data) == state->torch_Tensor) {
         return NULL; // the usual end, without a look at what a mapping is
     }
+    PyObject *value = NULL;
+    Py_ssize_t at = 0;
+    if (PyDict_CheckExact(data) && PyDict_Next(data, &at, NULL, &value)) {
+        return Py_NewRef(value);
+    }
     bool sequence = PyList_Check(data) || PyTuple_Check(data);
     int mapping = sequence             ? 0
                   : PyDict_Check(data) ? 1
@@ -276,12 +281,6 @@ first_item(pyaccel_state *state, PyObject *data)
     }
     if (sequence) {
         return PySequence_GetItem(data, 0);
-    }
-    if (PyDict_CheckExact(data)) {
-        PyObject *value = NULL;
-        Py_ssize_t at = 0;
-        (void)PyDict_Next(data, &at, NULL, &value);
-        return Py_XNewRef(value);
     }
     PyObject *keys = PyObject_GetIter(data);
     PyObject *key = keys != NULL ? PyIter_Next(keys) : NULL;
