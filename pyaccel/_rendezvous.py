@@ -56,8 +56,31 @@ def meet(store: Keys | Store, world: World, deadline: float, timeout: float) -> 
             fds = _serve(store, world, deadline, resources)
         else:
             fds = _call(store, world, deadline, resources)
-        segment_fd, *pidfds = fds
-        return _C.comm_attach(segment_fd, world.rank, world.size, timeout, pidfds)
+        return _attach(store, world, deadline, timeout, fds)
+
+
+def _attach(
+    store: Keys | Store, world: World, deadline: float, timeout: float, fds: list[int]
+) -> _C.Comm:
+    """The communicator over the segment, once every rank has said that it could attach.
+
+    Otherwise those that could would go on, and wait for the others in vain.
+    """
+    segment_fd, *pidfds = fds
+    with ExitStack() as undo:
+        refusal = ""
+        try:
+            comm = _C.comm_attach(segment_fd, world.rank, world.size, timeout, pidfds)
+            undo.callback(comm.close)
+        except (OSError, MemoryError) as error:
+            refusal = (
+                f"rank {world.rank} cannot attach to the memory of rank 0: {error}"
+            )
+        refusals = exchange(store, world, "attached", refusal, deadline)
+        if any(refusals):
+            raise CannotShare(next(filter(None, refusals)))
+        undo.pop_all()
+        return comm
 
 
 def _this_host() -> str:

@@ -29,10 +29,18 @@ class Segment:
         os.close(self.fd)
 
 
-def attach(fd, rank, size, timeout, pidfds):
+class Attached(tuple):
     """Instead of a communicator: what identifies the segment, and the descriptors."""
+
+    closed = 0
+
+    def close(self):
+        Attached.closed += 1
+
+
+def attach(fd, rank, size, timeout, pidfds):
     processes = [os.stat(f"/proc/self/fd/{pidfd}") for pidfd in pidfds if pidfd >= 0]
-    return os.fstat(fd).st_ino, len(pidfds), len(processes)
+    return Attached((os.fstat(fd).st_ino, len(pidfds), len(processes)))
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +132,23 @@ def test_a_shortage_of_memory_is_everybodys_error(store, monkeypatch):
         assert isinstance(other, DistributedPeerError)
         assert "rank 0" in str(other)
         assert "needs 4096 bytes" in str(other)
+
+
+def test_a_rank_that_cannot_attach_leaves_nobody_attached(store, monkeypatch):
+    """All of them are told, and can go on together over torch.distributed."""
+
+    def attach_or_fail(fd, rank, *others):
+        if rank == 1:
+            raise OSError(errno.ENOMEM, "no address space")
+        return attach(fd, rank, *others)
+
+    monkeypatch.setattr(_C, "comm_attach", attach_or_fail)
+    monkeypatch.setattr(Attached, "closed", 0)
+    for error in meet_all(store, 3):
+        assert isinstance(error, _rendezvous.CannotShare)
+        assert "rank 1 cannot attach" in str(error)
+        assert "no address space" in str(error)
+    assert Attached.closed == 2
 
 
 def test_a_rank_that_cannot_connect_is_everybodys_error(store, monkeypatch):
