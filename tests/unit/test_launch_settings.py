@@ -161,7 +161,7 @@ def test_gpu_ids_need_not_be_text(write, ids, expected):
         ({"distributed_type": "NO", "use_cpu": "maybe"}, "use_cpu in "),
         ({"distributed_type": "NO", "num_machines": 2}, "num_machines is 2"),
         ({"distributed_type": "NO", "machine_rank": 1}, "machine_rank is 1"),
-        ({"distributed_type": "NO", "main_process_ip": "10.0.0.1"}, "main_process_ip"),
+        ({"distributed_type": "NO", "main_process_ip": "192.0.2.1"}, "main_process_ip"),
         (
             {"distributed_type": "NO", "mpirun_config": {"mpirun_hostfile": "h"}},
             "mpirun_hostfile",
@@ -249,7 +249,8 @@ def test_where_the_default_file_is(monkeypatch, tmp_path):
         (["--grace=nan"], "--grace must be 0 or more seconds"),
         (["--num_machines=2"], "num_machines is 2"),
         (["--machine_rank=1"], "only 0 can be given"),
-        (["--main_process_ip=10.1.2.3"], "main_process_ip is '10.1.2.3'"),
+        (["--main_process_ip=192.0.2.1"], "no address of this machine"),
+        (["--main_process_ip=no such name"], "no address of this machine"),
         (["--max_restarts=3"], "max_restarts is 3"),
         (["--rdzv_backend=etcd"], "only static or c10d can be given"),
         (["--mpirun_hostfile=hosts"], "leave it out"),
@@ -262,9 +263,11 @@ def test_wrong_options_are_named(words, message):
     assert message in str(raised.value)
 
 
-def test_options_that_agree_with_one_machine():
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.0.0.2"])
+def test_options_that_agree_with_one_machine(host):
+    """As job scripts write them that may also start on several machines."""
     settings = settle(
-        *("--num_machines=1", "--machine_rank=0", "--main_process_ip=127.0.0.1"),
+        *("--num_machines=1", "--machine_rank=0", f"--main_process_ip={host}"),
         *("--max_restarts=0", "--monitor_interval=5", "--rdzv_backend=static"),
     )
     assert settings.num_processes == 1

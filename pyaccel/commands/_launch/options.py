@@ -33,7 +33,7 @@ _TABLE = (
     Option("num_processes", "int", None, "how many processes to start"),
     Option("num_machines", "int", None, "how many machines take part; 1"),
     Option("machine_rank", "int", None, "the rank of this machine; 0"),
-    Option("main_process_ip", "text", None, "the address of rank 0; this machine's"),
+    Option("main_process_ip", "text", None, "an address of this machine"),
     Option(
         "main_process_port", "int", None, "the port of rank 0; 0 or none: a free one"
     ),

@@ -34,6 +34,15 @@ def choose(wanted):
     return port
 
 
+def is_here(host):
+    """Whether a name or an address is one of this machine: only those can be served."""
+    try:
+        _C.StoreServer(host).close()
+    except (OSError, ValueError):  # not ours, or not known at all
+        return False
+    return True
+
+
 def _check_range(wanted):
     if not 0 <= (wanted or 0) <= _LARGEST:
         raise LaunchError(

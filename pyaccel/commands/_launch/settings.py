@@ -3,7 +3,7 @@
 import os
 from types import SimpleNamespace
 
-from pyaccel.commands._launch import config_file
+from pyaccel.commands._launch import config_file, port
 from pyaccel.commands._launch.command_line import convert
 from pyaccel.commands._launch.devices import cuda_device_count
 from pyaccel.commands._launch.errors import LaunchError
@@ -13,7 +13,6 @@ from pyaccel.commands._launch.options import OPTIONS
 _ONLY = {
     "num_machines": (1,),
     "machine_rank": (0,),
-    "main_process_ip": ("127.0.0.1", "localhost", "::1"),
     "rdzv_backend": ("static", "c10d"),
     "rdzv_conf": ("",),
     "max_restarts": (0,),
@@ -162,6 +161,12 @@ def _check_one_machine(settings):
         raise LaunchError(
             f"{name} is {value!r}, but pyaccel launch starts the processes of one "
             f"machine, once; {remedy or 'leave it out'}"
+        )
+    host = settings.main_process_ip
+    if host is not None and not port.is_here(host):
+        raise LaunchError(
+            f"main_process_ip is {host!r}, which is no address of this machine, where "
+            "all processes are started; leave it out"
         )
 
 
