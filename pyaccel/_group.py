@@ -43,7 +43,8 @@ def join(world: World, backend: str | None, options: dict[str, Any]) -> None:
 
     `options` are those of torch.distributed.init_process_group. Collective: waits until
     every rank calls it, as long as options["timeout"] says, else five minutes. On an
-    error nothing is left set up. Alone there is no communicator and nobody to wait for.
+    error nothing is left set up. Alone there is no communicator and nobody to wait for,
+    and torch's group only where `backend` names one.
     """
     global comm  # noqa: PLW0603 - a module's name is the fastest place to read
     if _history.forked_from is not None:
@@ -70,9 +71,11 @@ def join(world: World, backend: str | None, options: dict[str, Any]) -> None:
             return
         comm.close()
     comm = None
-    if world.size == 1:
-        return
     deadline = time.monotonic() + (SETUP_TIMEOUT if seconds is None else seconds)
+    if world.size == 1:
+        if backend is not None:
+            _join_alone(world, backend, options, deadline)
+        return
     with ExitStack() as undo:
         joined = _connect(world, backend, options, deadline, undo)
         # Only now is torch's store not needed by a slower rank any more.
@@ -125,18 +128,11 @@ def _connect(
     store = None
 
     def init_torch() -> None:
-        nonlocal store
         if not distributed.is_initialized():
-            store = store or _open_store(world, deadline, undo)
-            # A store may outlive a group, and what torch wrote into it for that one
-            # leads to processes that are gone.
-            part = _store.own_part(store, _history.attempts)
-            own = {"store": distributed.PrefixStore("default_pg", part)}
-            _init_torch(world, backend, options | own, undo)
-            store.set_timeout(options.get("timeout") or timedelta(seconds=TIMEOUT))
+            found = store or _open_store(world, deadline, undo)
+            _init_torch_in(found, world, backend, options, undo)
 
-    names_own_store = "init_method" in options or "store" in options
-    if names_own_store and not distributed.is_initialized():
+    if _names_own_store(options) and not distributed.is_initialized():
         _init_torch(world, backend, options, undo)
     shares = _may_share()
     if shares and world.control_fd >= 0 and not _history.taken:
@@ -167,6 +163,29 @@ def _connect(
         joined = _relay(part, world, reason, _store.left(deadline))
         undo.callback(joined.close)
     return joined
+
+
+def _join_alone(
+    world: World, backend: str, options: dict[str, Any], deadline: float
+) -> None:
+    """Makes torch's group of this process alone, unless the script made one."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        return
+    _history.attempts += 1
+    with ExitStack() as undo:
+        if _names_own_store(options):
+            _init_torch(world, backend, options, undo)
+        else:
+            store = _open_store(world, deadline, undo)
+            _init_torch_in(store, world, backend, options, undo)
+        undo.pop_all()
+    _control.set_for_children()
+
+
+def _names_own_store(options: dict[str, Any]) -> bool:
+    return "init_method" in options or "store" in options
 
 
 def _open_store(world: World, deadline: float, undo: ExitStack):
@@ -211,6 +230,22 @@ def _attach_inherited(world: World, timeout: float) -> _C.Comm:
     attached = _C.comm_attach(world.control_fd, world.rank, world.size, timeout)
     os.close(world.control_fd)
     return attached
+
+
+def _init_torch_in(
+    store, world: World, backend: str | None, options: dict[str, Any], undo: ExitStack
+) -> None:
+    """Makes torch's group in our part of a store."""
+    from torch import distributed
+
+    from . import _store
+
+    # A store may outlive a group, and what torch wrote into it for that one leads to
+    # processes that are gone.
+    part = _store.own_part(store, _history.attempts)
+    own = {"store": distributed.PrefixStore("default_pg", part)}
+    _init_torch(world, backend, options | own, undo)
+    store.set_timeout(options.get("timeout") or timedelta(seconds=TIMEOUT))
 
 
 def _init_torch(

@@ -15,13 +15,18 @@ _MPI = (
 
 @dataclass(frozen=True)
 class World:
-    """This process' place in its job; `control_fd` is the launcher's segment or -1."""
+    """This process' place in its job.
+
+    `control_fd` is the launcher's segment or -1. `torchrun` is whether torchrun started
+    the process, whose scripts expect torch's group also where there is one alone.
+    """
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
     local_size: int = 1
     control_fd: int = -1
+    torchrun: bool = False
 
 
 def find_world(rank: int | None = None, size: int | None = None) -> World:
@@ -53,7 +58,7 @@ def find_world(rank: int | None = None, size: int | None = None) -> World:
             f"WORLD_SIZE is {size} but RANK is not set: set RANK to this process' "
             f"number, 0 to {size - 1}, or unset WORLD_SIZE to run alone"
         )
-    if control_fd < 0 and "TORCHELASTIC_RUN_ID" not in os.environ:
+    if control_fd < 0 and not _by_torchrun():
         # pyaccel launch and torchrun number their processes whoever started them.
         _check_mpi(rank or 0, size)
     return _completed(rank or 0, size, control_fd)
@@ -123,7 +128,11 @@ def _completed(rank: int, size: int, control_fd: int = -1) -> World:
         # Launchers number the processes of a host one after the other.
         local_rank = rank % local_size
     _check_within("LOCAL_RANK", local_rank, "LOCAL_WORLD_SIZE", local_size)
-    return World(rank, size, local_rank, local_size, control_fd)
+    return World(rank, size, local_rank, local_size, control_fd, _by_torchrun())
+
+
+def _by_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def _check_within(name: str, value: int, limit_name: str, limit: int) -> None:

@@ -286,7 +286,7 @@ def _set_up(cpu: bool, options: dict[str, Any]) -> dict[str, Any]:
 
     backend: str | None = None
     distributed_type = DistributedType.NO
-    if world.size > 1:
+    if world.size > 1 or (world.torchrun and _works_on_one_kind(cpu)):
         distributed_type, backend = _kind_of_group(world, cpu, asked_backend)
     if device_name is not None:
         device = torch.device(device_name)
@@ -303,6 +303,16 @@ def _set_up(cpu: bool, options: dict[str, Any]) -> dict[str, Any]:
         "num_processes": world.size,
         "process_index": world.rank,
     }
+
+
+def _works_on_one_kind(cpu: bool) -> bool:
+    """Whether a process alone knows what it works on: told the CPU, or there is more.
+
+    As in accelerate, where it decides whether torchrun's only process has a group.
+    """
+    from ._devices import find_accelerator
+
+    return cpu or find_accelerator() is not None
 
 
 def _kind_of_group(

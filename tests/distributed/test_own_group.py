@@ -159,10 +159,10 @@ SPAWNED = """
         dist.destroy_process_group()
 
     if __name__ == "__main__":
-        for size, port in ((2, sys.argv[1]), (3, sys.argv[2])):
+        for size, port in ((2, sys.argv[1]), (4, sys.argv[2])):
             mp.spawn(work, args=(size, f"tcp://127.0.0.1:{port}"), nprocs=size)
 """
-TWICE = ["[0, 1]"] * 2 + ["[0, 1, 2]"] * 3
+TWICE = ["[0, 1]"] * 2 + ["[0, 1, 2, 3]"] * 4
 
 
 @pytest.mark.parametrize("inside", ["nothing", "launch"])

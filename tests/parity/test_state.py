@@ -3,6 +3,8 @@
 import json
 from functools import partial
 
+import pytest
+
 from tests.parity.differences import differences
 
 # Writes one JSON object a process: for each case the repr of what came out of it, or an
@@ -110,9 +112,9 @@ with open(f"{sys.argv[2]}/{library}-{results['process_index']}.json", "w") as fi
 """
 
 
-def agree(run, directory, size):
+def agree(run, directory, size, group):
     """Runs the script under both libraries and compares every case of every process."""
-    different = differences("state", "alone" if size == 1 else "several")
+    different = differences("state", group)
     for library in ("accelerate", "pyaccel"):
         run(SCRIPT, library, directory).check()
     for rank in range(size):
@@ -125,8 +127,9 @@ def agree(run, directory, size):
 
 
 def test_alone(fresh, tmp_path):
-    agree(fresh.python, tmp_path, 1)
+    agree(fresh.python, tmp_path, 1, "alone")
 
 
-def test_under_torchrun(fresh, tmp_path):
-    agree(partial(fresh.torchrun, size=3), tmp_path, 3)
+@pytest.mark.parametrize(("size", "group"), [(1, "one of torchrun"), (3, "several")])
+def test_under_torchrun(fresh, tmp_path, size, group):
+    agree(partial(fresh.torchrun, size=size), tmp_path, size, group)

@@ -100,20 +100,22 @@ def test_a_rank_knows_itself(alone):
     assert find_world() == World(1, 2, 1, 2)
 
 
-def test_numbers_of_two_launchers(alone):
+@pytest.mark.parametrize("mpi", ["OMPI_COMM_WORLD_", "PMI_"])
+def test_numbers_of_two_launchers(alone, mpi):
     for name, value in {"RANK": "0", "WORLD_SIZE": "2"}.items():
         alone(name, value)
-    alone("OMPI_COMM_WORLD_RANK", "1")
-    alone("OMPI_COMM_WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="RANK is 0 but OMPI_COMM_WORLD_RANK is 1"):
+    alone(f"{mpi}RANK", "1")
+    alone(f"{mpi}SIZE", "2")
+    with pytest.raises(ValueError, match=f"^RANK is 0 but {mpi}RANK is 1") as caught:
         find_world()
+    assert f"set RANK to 1 in this process, or unset {mpi}RANK" in str(caught.value)
     # One launcher of several processes on each of two hosts that MPI started.
     alone("WORLD_SIZE", "4")
     assert find_world() == World(0, 4, 0, 4)
     # torchrun on them, which gives out numbers of its own.
     alone("WORLD_SIZE", "2")
     alone("TORCHELASTIC_RUN_ID", "x")
-    assert find_world() == World(0, 2, 0, 2)
+    assert find_world() == World(0, 2, 0, 2, torchrun=True)
 
 
 def test_the_caller_names_rank_and_size(alone):
