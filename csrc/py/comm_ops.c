@@ -140,10 +140,10 @@ pyaccel_comm_gather(PyObject *object, PyObject *const *arguments, Py_ssize_t cou
     failed = failed < 0 ? -1 : run_gather(&call, &leaves, root, strict != 0, &made);
     pyaccel_call_end(&call);
     bool receives = root == PA_NO_ROOT || root == call.self->rank;
-    PyObject *result = failed < 0 ? NULL
-                       : receives ? pyaccel_tree_rebuild(call.state, values[0],
-                                                         made.objects, made.count)
-                                  : Py_NewRef(Py_None);
+    PyObject *result =
+        failed < 0 ? NULL
+        : receives ? pyaccel_outputs_rebuild(&made, call.state, values[0], &leaves)
+                   : Py_NewRef(Py_None);
     pyaccel_outputs_fini(&made);
     pyaccel_leaves_fini(&leaves);
     return result;

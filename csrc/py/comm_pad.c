@@ -6,6 +6,7 @@
 #include "py/arguments.h"
 #include "py/comm.h"
 #include "py/outputs.h"
+#include "py/tensor.h"
 #include "py/tree.h"
 
 #include <stdlib.h>
@@ -197,7 +198,10 @@ pad_leaf(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index, int d
     } else if (made != NULL && nbytes > 0) {
         pad(&p);
     }
-    return made;
+    PyObject *home =
+        made != NULL ? pyaccel_tensor_send_home(state, leaves, index, made) : NULL;
+    Py_XDECREF(made);
+    return home;
 }
 
 /* The structure with its leaves at full length; those that are so already stay the very

@@ -98,9 +98,9 @@ pyaccel_comm_reduce(PyObject *object, PyObject *const *arguments, Py_ssize_t cou
         failed = pyaccel_call_check(&call, status);
     }
     pyaccel_call_end(&call);
-    PyObject *result = failed < 0 ? NULL
-                                  : pyaccel_tree_rebuild(call.state, values[0],
-                                                         made.objects, made.count);
+    PyObject *result =
+        failed < 0 ? NULL
+                   : pyaccel_outputs_rebuild(&made, call.state, values[0], &leaves);
     pyaccel_outputs_fini(&made);
     pyaccel_leaves_fini(&leaves);
     return result;

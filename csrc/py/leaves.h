@@ -21,6 +21,7 @@ typedef struct pyaccel_leaf {
     PyObject *source; /* owned: the object in the structure */
     PyObject *holder; /* owned: whose memory the leaf is; often the source itself */
     PyObject *dtype;  /* owned or NULL: the dtype object, where results need it */
+    bool away;        /* a tensor of another device, of which the holder is a copy */
     size_t dims_at;   /* where its dimensions begin in `dims` */
 } pyaccel_leaf;
 

@@ -3,6 +3,7 @@
 
 #include "py/numpy.h"
 #include "py/tensor.h"
+#include "py/tree.h"
 
 #include <stdlib.h>
 
@@ -87,4 +88,20 @@ pyaccel_outputs_add(pyaccel_outputs *outputs, pyaccel_state *state,
     }
     outputs->objects[outputs->count++] = made;
     return 0;
+}
+
+PyObject *
+pyaccel_outputs_rebuild(pyaccel_outputs *outputs, pyaccel_state *state, PyObject *tree,
+                        const pyaccel_leaves *leaves)
+{
+    for (size_t i = 0; i < outputs->count; i++) {
+        PyObject *made = outputs->objects[i];
+        PyObject *home = pyaccel_tensor_send_home(state, leaves, i, made);
+        if (home == NULL) {
+            return NULL;
+        }
+        outputs->objects[i] = home;
+        Py_DECREF(made);
+    }
+    return pyaccel_tree_rebuild(state, tree, outputs->objects, outputs->count);
 }

@@ -37,4 +37,10 @@ int
 pyaccel_outputs_add(pyaccel_outputs *outputs, pyaccel_state *state,
                     const pyaccel_leaves *leaves, int64_t rows);
 
+/* The structure `tree` with the finished results in the places of its leaves, each on
+ * the device of its leaf. // new */
+PyObject *
+pyaccel_outputs_rebuild(pyaccel_outputs *outputs, pyaccel_state *state, PyObject *tree,
+                        const pyaccel_leaves *leaves);
+
 #endif

@@ -24,9 +24,10 @@ pyaccel_tensor_check(const pyaccel_state *state, PyObject *object);
 int
 pyaccel_tensor_nested(const pyaccel_state *state, PyObject *tensor);
 
-/* Adds a tensor (pyaccel_tensor_check) to the leaves, contiguous and with conjugation
- * and negation carried out. -1 with TypeError for what has no plain memory on the CPU;
- * with `write`, with ValueError for one whose elements share memory. */
+/* Adds a tensor (pyaccel_tensor_check) to the leaves, contiguous with conjugation and
+ * negation carried out, and as a copy on the CPU where it is on another device. -1 with
+ * TypeError for what has no plain values; with `write`, with ValueError for one whose
+ * elements share memory. */
 int
 pyaccel_tensor_add(pyaccel_state *state, PyObject *tensor, bool write,
                    pyaccel_leaves *leaves);
@@ -42,6 +43,12 @@ pyaccel_tensor_make(pyaccel_state *state, const pyaccel_leaves *leaves, size_t i
 int
 pyaccel_tensor_write_back(pyaccel_state *state, const pyaccel_leaves *leaves,
                           size_t index);
+
+/* A result for leaf `index`, `made` on the CPU, on the device of that leaf: itself, or
+ * a copy. // new */
+PyObject *
+pyaccel_tensor_send_home(pyaccel_state *state, const pyaccel_leaves *leaves,
+                         size_t index, PyObject *made);
 
 /* Whether a path can be taken with the torch that is loaded. */
 bool

@@ -61,9 +61,10 @@ check_layout(pyaccel_state *state, PyObject *tensor)
     return strided ? 0 : -1;
 }
 
-/* 0 for an ordinary tensor in the memory of the CPU; -1 with TypeError else. */
+/* 0 for an ordinary tensor, which may be `*away` from the memory of the CPU; -1 with
+ * TypeError else. */
 static int
-check_ordinary(pyaccel_state *state, PyObject *tensor)
+check_ordinary(pyaccel_state *state, PyObject *tensor, bool *away)
 {
     if (check_layout(state, tensor) < 0) {
         return -1;
@@ -74,28 +75,28 @@ check_ordinary(pyaccel_state *state, PyObject *tensor)
     if (type == NULL) {
         return -1;
     }
-    int cpu = PyUnicode_CompareWithASCIIString(type, "cpu") == 0;
+    *away = PyUnicode_Compare(type, state->str_cpu) != 0;
     int meta = PyUnicode_CompareWithASCIIString(type, "meta") == 0;
     Py_DECREF(type);
     if (meta) {
         return refuse(tensor, "it is on the meta device and has no data",
                       "load its values first");
     }
-    return cpu ? 0
-               : refuse(tensor, "it is not in the memory of the CPU",
-                        "pass tensor.cpu()");
+    return 0;
 }
 
 /* ---- Reading ---- */
 
-/* The tensor's values in row-major memory: itself or a copy. // new */
+/* The tensor's values in row-major memory of the CPU: itself or a copy. // new */
 static PyObject *
-plain_copy(pyaccel_state *state, PyObject *tensor)
+plain_copy(pyaccel_state *state, PyObject *tensor, bool away)
 {
-    PyObject *const steps[] = {state->str_detach, state->str_resolve_conj,
-                               state->str_resolve_neg, state->str_contiguous};
+    PyObject *const steps[] = {state->str_cpu, state->str_detach,
+                               state->str_resolve_conj, state->str_resolve_neg,
+                               state->str_contiguous};
     PyObject *at = Py_NewRef(tensor);
-    for (size_t i = 0; i < sizeof steps / sizeof steps[0] && at != NULL; i++) {
+    for (size_t i = away ? 0 : 1; i < sizeof steps / sizeof steps[0] && at != NULL;
+         i++) {
         PyObject *next = PyObject_CallMethodObjArgs(at, steps[i], NULL);
         Py_DECREF(at);
         at = next;
@@ -235,11 +236,12 @@ int
 pyaccel_tensor_add_by_attributes(pyaccel_state *state, PyObject *tensor, bool write,
                                  pyaccel_leaves *leaves)
 {
-    if (check_ordinary(state, tensor) < 0 ||
+    bool away = false;
+    if (check_ordinary(state, tensor, &away) < 0 ||
         (write && check_writeable(state, tensor) < 0)) {
         return -1;
     }
-    PyObject *plain = plain_copy(state, tensor);
+    PyObject *plain = plain_copy(state, tensor, away);
     if (plain == NULL) {
         return -1;
     }
@@ -249,6 +251,9 @@ pyaccel_tensor_add_by_attributes(pyaccel_state *state, PyObject *tensor, bool wr
     int status = dims != NULL ? read_plain(state, plain, ndim, dims, &leaf) : -1;
     if (status == 0) {
         status = pyaccel_leaves_add(leaves, &leaf, PYACCEL_TENSOR, tensor, plain, NULL);
+    }
+    if (status == 0) {
+        leaves->extra[leaves->count - 1].away = away;
     }
     free(dims);
     Py_DECREF(plain);
@@ -335,7 +340,7 @@ pyaccel_tensor_write_back(pyaccel_state *state, const pyaccel_leaves *leaves,
         return -1;
     }
     char *here = NULL;
-    int status = read_address(state, target, &here);
+    int status = extra->away ? 0 : read_address(state, target, &here);
     if (status == 0 && here != leaves->at[index].data) {
         PyObject *done =
             PyObject_CallMethodObjArgs(target, state->str_copy_, extra->holder, NULL);
@@ -344,4 +349,20 @@ pyaccel_tensor_write_back(pyaccel_state *state, const pyaccel_leaves *leaves,
     }
     Py_DECREF(target);
     return status;
+}
+
+PyObject *
+pyaccel_tensor_send_home(pyaccel_state *state, const pyaccel_leaves *leaves,
+                         size_t index, PyObject *made)
+{
+    const pyaccel_leaf *extra = &leaves->extra[index];
+    if (!extra->away) {
+        return Py_NewRef(made);
+    }
+    PyObject *device = PyObject_GetAttr(extra->source, state->str_device);
+    PyObject *home = device != NULL
+                         ? PyObject_CallMethodObjArgs(made, state->str_to, device, NULL)
+                         : NULL;
+    Py_XDECREF(device);
+    return home;
 }
