@@ -11,7 +11,7 @@ import pickle
 import sys
 from functools import partial
 
-from pyaccel import _C
+from pyaccel import _C, _images
 
 
 def _rebuild_tensor(buffer, dtype, shape, stride):
@@ -55,6 +55,9 @@ def _reducers():
     torch = sys.modules.get("torch")
     if torch is not None and hasattr(torch, "Tensor"):
         table[torch.Tensor] = _reduce_tensor
+    images = sys.modules.get("PIL.Image")
+    if images is not None and hasattr(images, "Image"):
+        table[images.Image] = _images.reduce_image
     return table
 
 

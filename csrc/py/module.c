@@ -1,4 +1,5 @@
 /* The extension module: its method table and its set-up, nothing else. */
+#include "py/arrow.h"
 #include "py/block.h"
 #include "py/comm.h"
 #include "py/error.h"
@@ -23,7 +24,7 @@ static int (*const setup_steps[])(PyObject *module) = {
     pyaccel_tensor_setup,       pyaccel_tree_setup,    pyaccel_pickle_setup,
     pyaccel_comm_setup,         pyaccel_segment_setup, pyaccel_store_server_setup,
     pyaccel_store_client_setup, pyaccel_split_setup,   pyaccel_system_setup,
-    pyaccel_spawn_setup,        pyaccel_walk_setup,
+    pyaccel_spawn_setup,        pyaccel_walk_setup,    pyaccel_arrow_setup,
 };
 
 static int

@@ -23,6 +23,7 @@
     X(StoreServerType)                                                                 \
     X(StoreClientType)                                                                 \
     X(BlockType)                                                                       \
+    X(ArrowBytesType)                                                                  \
     X(SplitContextType)                                                                \
     X(Mapping)                                                                         \
     X(Sequence)                                                                        \

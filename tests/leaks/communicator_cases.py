@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from pyaccel import _C
 from tests.leaks.table import case
@@ -145,6 +146,25 @@ def gather_object(comm, given):
 def gather_large_objects(comm, given):
     comm.gather_object(given.objects)
     comm.gather_object(given.text * 5000)
+
+
+@case("arrow_bytes", "arrow_bytes_of", "Comm.gather_object", size=2, calls=100)
+def images(comm, given):
+    image = Image.new("RGB", (200, 200))
+    comm.gather_object([image, image.convert("L")])
+    flat = _C.arrow_bytes("i", given.array)
+    schema, array = flat.__arrow_c_array__()
+    _C.arrow_bytes_of(schema, array)
+    flat.__arrow_c_array__(None)
+    for refused in (lambda: _C.arrow_bytes("n", given.array), lambda: flat_of(array)):
+        with pytest.raises(ValueError):
+            refused()
+    with pytest.raises(TypeError):
+        _C.arrow_bytes("C", given.lock)
+
+
+def flat_of(array):
+    _C.arrow_bytes_of(array, array)
 
 
 @case("Comm.gather_object", "Comm.broadcast_object", size=2)
