@@ -25,6 +25,7 @@ def case(*names, size=1, calls=200):
     """Enter a function of a communicator and Given into the table."""
 
     def enter(function):
+        assert function.__name__ not in CASES
         CASES[function.__name__] = Case(function, names, size, calls)
         return function
 

@@ -8,9 +8,11 @@ from pyaccel import _C
 from tests.harness import RankError
 from tests.leaks import (  # noqa: F401 - each enters its cases into the table
     communicator_cases,
+    joint_cases,
     making_cases,
     other_cases,
     store_cases,
+    walk_cases,
 )
 from tests.leaks.measure import find_leaks
 from tests.leaks.table import CASES, Given, callables
