@@ -5,6 +5,8 @@ its number of tensors, it takes one exchange. Every function but those of `_nest
 is collective: all processes call it, in the same order.
 """
 
+from functools import cache
+from os import getpid
 from typing import Any
 
 import torch
@@ -105,9 +107,6 @@ TENSOR_TYPE_TO_INT = {
 }
 TENSOR_INT_TO_DTYPE = {number: dtype for dtype, number in TENSOR_TYPE_TO_INT.items()}
 
-# A world of one, for operations that compute something there too.
-_ALONE = _C.comm_self()
-
 
 class CannotPadNestedTensorWarning(UserWarning):
     """A nested tensor was passed to pad_across_processes, which leaves it as it is."""
@@ -207,7 +206,7 @@ def reduce(tensor, reduction="mean", scale=1.0):
     comm = _comm()
     if comm is not None and debugging():
         verify(comm, tensor, "_reduce_across_processes", _name("reduce"))
-    return (comm or _ALONE).reduce(tensor, reduction, scale)
+    return (comm or _alone(getpid())).reduce(tensor, reduction, scale)
 
 
 def pad_across_processes(tensor, dim=0, pad_index=0, pad_first=False):
@@ -228,7 +227,7 @@ def pad_across_processes(tensor, dim=0, pad_index=0, pad_first=False):
                 _name("gather"),
                 shape_of=lambda leaf: [1, leaf.ndim],
             )
-        return (comm or _ALONE).pad(tensor, dim, pad_index, pad_first)
+        return (comm or _alone(getpid())).pad(tensor, dim, pad_index, pad_first)
     except DistributedOperationException as error:
         if not debugging():
             raise
@@ -268,7 +267,7 @@ def gather_tensor_shape(tensor):
     """The shape, as a tensor of one column, and the dtype's number of
     TENSOR_TYPE_TO_INT of a tensor that one process passes, and the others None."""
     own = None if tensor is None else (list(tensor.shape), tensor.dtype)
-    comm = _comm() or _ALONE
+    comm = _comm() or _alone(getpid())
     told = [report for report in comm.gather_object(own) if report is not None]
     if len(told) != 1:
         raise DistributedOperationException(
@@ -286,6 +285,13 @@ def _comm() -> "_C.Comm | None":
     if not PartialState._shared_state:
         PartialState()
     return _group.comm
+
+
+@cache
+def _alone(pid: int) -> "_C.Comm":
+    """A world of this process, for operations that compute something alone too; a child
+    that was forked has one of its own."""
+    return _C.comm_self()
 
 
 def _name(operation: str) -> str:

@@ -98,6 +98,20 @@ def check_same(got, expected):
     assert not found, found
 
 
+def same_numbers(got, expected):
+    """Raise AssertionError if two tensors differ in dtype, shape or a number; what kind
+    of NaN something is does not count."""
+    assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
+    if got.dtype.is_complex:
+        got, expected = torch.view_as_real(got), torch.view_as_real(expected)
+    if got.is_floating_point():
+        got, expected = got.double(), expected.double()
+        unlike = ~((got == expected) | (got.isnan() & expected.isnan()))
+        assert not unlike.any(), f"{got[unlike]} is not {expected[unlike]}"
+    else:
+        check_same(got, expected)
+
+
 def joined(parts):
     """What `gather` should make of one leaf a rank, by torch or NumPy."""
     parts = [part[None] if part.ndim == 0 else part for part in parts]

@@ -1,5 +1,6 @@
 """Operations in a process that works alone, and what all of them refuse."""
 
+import multiprocessing
 from collections import namedtuple
 
 import numpy as np
@@ -12,7 +13,9 @@ from pyaccel.utils.operations import (
     DistributedOperationException,
     DistributedPeerError,
     DistributedTimeoutError,
+    pad_across_processes,
     recursively_apply,
+    reduce,
 )
 
 pytestmark = pytest.mark.usefixtures("alone")
@@ -90,3 +93,18 @@ def test_errors_are_kin():
     assert issubclass(DistributedTimeoutError, TimeoutError)
     assert issubclass(DistributedPeerError, DistributedOperationException)
     assert issubclass(DistributedPeerError, ConnectionError)
+
+
+def operate_in_child(queue):
+    queue.put((reduce(torch.ones(2), "sum").tolist(), pad_across_processes([])))
+
+
+def test_a_forked_child_works_alone_too():
+    context = multiprocessing.get_context("fork")
+    assert reduce(torch.ones(1)).tolist() == [1.0]
+    queue = context.SimpleQueue()
+    child = context.Process(target=operate_in_child, args=(queue,))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    assert queue.get() == ([1.0, 1.0], [])
