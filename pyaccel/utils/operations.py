@@ -6,6 +6,7 @@ is collective: all processes call it, in the same order.
 """
 
 from functools import cache
+from operator import index
 from os import getpid
 from typing import Any
 
@@ -301,7 +302,11 @@ def _name(operation: str) -> str:
 
 def _check_root(argument: str, root: int | None) -> None:
     """Refuses any root but this process, alone; the core checks it among others."""
-    if root not in (None, 0):
+    if root is None and argument == "dst":
+        return
+    if root is None or not hasattr(root, "__index__"):
+        raise TypeError(f"{argument} must be an int, not {type(root)}")
+    if index(root) != 0:
         raise ValueError(f"{argument} is {root} with 1 processes: name one from 0 to 0")
 
 
