@@ -86,7 +86,7 @@ def get_shape(data):
 def initialize_tensors(data_structure):
     """`data_structure` with an empty tensor in the place of each TensorInformation."""
     return recursively_apply(
-        lambda info: torch.empty(*info.shape, dtype=info.dtype),
+        lambda info: torch.empty(info.shape, dtype=info.dtype),
         data_structure,
         test_type=is_tensor_information,
     )

@@ -16,6 +16,21 @@ def debugging() -> bool:
     return bool(PartialState._shared_state.get("debug"))
 
 
+def share(comm: "_C.Comm", operation: str, own, refused: Exception | None) -> list:
+    """Collective. What every rank says, in rank order. A rank that has an error instead
+    raises it, and the others one that names the rank and says what it was."""
+    said = None if refused is None else str(refused)
+    reports = _group.exchange(comm, (own, said))
+    if refused is not None:
+        raise refused
+    for rank, (_, said) in enumerate(reports):
+        if said is not None:
+            raise DistributedOperationException(
+                f"{operation}: rank {rank} could not take part in {operation}: {said}"
+            )
+    return [report for report, _ in reports]
+
+
 def verify(comm: "_C.Comm", tree, function, name: str, shape_of=None) -> None:
     """Collective. Refuses leaves on another device than the state's, or of shapes that
     are not those of the other processes.
@@ -36,29 +51,20 @@ def verify(comm: "_C.Comm", tree, function, name: str, shape_of=None) -> None:
         shapes = recursively_apply(
             shape, tree, test_type=is_leaf, error_on_other_type=True
         )
-    except TypeError as error:
+    except Exception as error:
         refused = error
     wrong = next((device for device in devices if device != expected), None)
-    said = None if refused is None else str(refused)
-    reports = _group.exchange(comm, (wrong, shapes, said))
-    if refused is not None:
-        raise refused
-    short = name.rpartition(".")[2]
-    for rank, (_, _, said) in enumerate(reports):
-        if said is not None:
-            raise DistributedOperationException(
-                f"{short}: rank {rank} could not take part in {short}: {said}"
-            )
-    for wrong, _, _ in reports:
+    reports = share(comm, name.rpartition(".")[2], (wrong, shapes), refused)
+    for wrong, _ in reports:
         if wrong is not None:
             raise DistributedOperationException(
                 f"One or more of the tensors passed to {name} were not on the {wrong} "
                 f"while the `Accelerator` is configured for {expected}. Please move it "
                 f"to the {expected} before calling {name}."
             )
-    if any(shapes != reports[0][1] for _, shapes, _ in reports):
+    if any(shapes != reports[0][1] for _, shapes in reports):
         lines = "\n  - ".join(
-            f"Process {rank}: {shapes}" for rank, (_, shapes, _) in enumerate(reports)
+            f"Process {rank}: {shapes}" for rank, (_, shapes) in enumerate(reports)
         )
         raise DistributedOperationException(
             "Cannot apply desired operation due to shape mismatches. All shapes across "

@@ -46,6 +46,7 @@ from ._verification import (
     chained_operation,
     debugging,
     is_leaf,
+    share,
     verify,
     verify_operation,
 )
@@ -247,38 +248,25 @@ def copy_tensor_to_devices(tensor=None):
     comm = _comm()
     if comm is None:
         return tensor
-    structure = None if tensor is None else get_data_structure(tensor)
-    reports = comm.gather_object((tensor is not None, structure))
-    owners = [rank for rank, (has, _) in enumerate(reports) if has]
-    if len(owners) != 1:
-        who = f"ranks {owners}" if owners else "nobody"
-        raise DistributedOperationException(
-            f"copy_tensor_to_devices: {who} passed a tensor: exactly one process "
-            "passes it, and the others None"
-        )
+    owner, structure = _owned(comm, "copy_tensor_to_devices", tensor, _structure)
     if tensor is None:
-        tensor = send_to_device(
-            initialize_tensors(reports[owners[0]][1]), PartialState().device
-        )
-    comm.broadcast(_tensors(tensor), owners[0])
+        tensor = send_to_device(initialize_tensors(structure), PartialState().device)
+    comm.broadcast(_tensors(tensor), owner)
     return tensor
 
 
 def gather_tensor_shape(tensor):
     """The shape, as a tensor of one column, and the dtype's number of
     TENSOR_TYPE_TO_INT of a tensor that one process passes, and the others None."""
-    own = None if tensor is None else (list(tensor.shape), tensor.dtype)
     comm = _comm() or _alone(getpid())
-    told = [report for report in comm.gather_object(own) if report is not None]
-    if len(told) != 1:
-        raise DistributedOperationException(
-            f"gather_tensor_shape: {len(told)} processes passed a tensor: exactly one "
-            "passes it, and the others None"
+    _, (shape, dtype) = _owned(comm, "gather_tensor_shape", tensor, _shape_and_dtype)
+    if dtype not in TENSOR_TYPE_TO_INT:
+        raise ValueError(
+            f"gather_tensor_shape: {dtype} has no number in TENSOR_TYPE_TO_INT: use "
+            "copy_tensor_to_devices, which needs none"
         )
-    shape, dtype = told[0]
-    return torch.tensor(shape, dtype=torch.int).reshape(-1, 1), TENSOR_TYPE_TO_INT[
-        dtype
-    ]
+    column = torch.tensor(shape, dtype=torch.int).reshape(-1, 1)
+    return column, TENSOR_TYPE_TO_INT[dtype]
 
 
 def _comm() -> "_C.Comm | None":
@@ -293,6 +281,36 @@ def _alone(pid: int) -> "_C.Comm":
     """A world of this process, for operations that compute something alone too; a child
     that was forked has one of its own."""
     return _C.comm_self()
+
+
+def _owned(comm: "_C.Comm", operation: str, own, describe) -> tuple[int, Any]:
+    """Collective. The only rank that has something, and what `describe` says of that;
+    an error of all where that is not one rank or cannot be described."""
+    described, refused = None, None
+    if own is not None:
+        try:
+            described = describe(own)
+        except Exception as error:
+            refused = error
+    reports = share(comm, operation, (own is not None, described), refused)
+    owners = [rank for rank, (has, _) in enumerate(reports) if has]
+    if len(owners) != 1:
+        who = f"ranks {owners}" if owners else "nobody"
+        raise DistributedOperationException(
+            f"{operation}: {who} passed a tensor: exactly one process passes it, and "
+            "the others None"
+        )
+    return owners[0], reports[owners[0]][1]
+
+
+def _structure(tree):
+    """What initialize_tensors needs, of a structure whose tensors can be sent."""
+    _alone(getpid()).broadcast(_tensors(tree), 0)
+    return get_data_structure(tree)
+
+
+def _shape_and_dtype(tensor: torch.Tensor) -> tuple[list[int], torch.dtype]:
+    return list(tensor.shape), tensor.dtype
 
 
 def _name(operation: str) -> str:

@@ -12,6 +12,7 @@ import torch
 
 from .. import _C, _group
 from ..state import PartialState
+from ._verification import share
 from .dataclasses import RNGType
 
 Source = tuple[Callable[[], Any], Callable[[Any], Any]]  # reads the state, writes it
@@ -91,18 +92,15 @@ def synchronize_rng_states(
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         refused = error
     names = None if refused else [str(RNGType(kind)) for kind in rng_types]
-    said = None if refused is None else str(refused)
-    reports = _group.exchange(comm, (said, names, states))
-    if refused is not None:
-        raise refused
-    for rank, (said, theirs, _) in enumerate(reports):
-        if said is not None or theirs != reports[0][1]:
-            why = said or f"it names {theirs}, and the main process {reports[0][1]}"
+    reports = share(comm, "synchronize_rng_states", (names, states), refused)
+    for rank, (theirs, _) in enumerate(reports):
+        if theirs != reports[0][0]:
             raise _C.DistributedOperationException(
-                f"synchronize_rng_states: rank {rank} could not take part: {why}"
+                f"synchronize_rng_states: rank {rank} could not take part: it names "
+                f"{theirs}, and the main process {reports[0][0]}"
             )
     if not state.is_main_process:
-        for (_, put), received in zip(sources, reports[0][2], strict=True):
+        for (_, put), received in zip(sources, reports[0][1], strict=True):
             put(received)
 
 

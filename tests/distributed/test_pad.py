@@ -96,10 +96,10 @@ def test_arrays(backend, size, dtype):
 
 def pad_views(path):
     use_path(path)
-    for name, own in values.views(here.rank + 1).items():
-        if own.shape[0] < here.size:
+    for name, view in values.views(here.rank + 1).items():
+        if view.shape[0] < here.size:
             continue
-        own = own[: here.rank + 1]
+        own = view[: here.rank + 1]
         got = pad_across_processes(own)
         plain = own.detach().resolve_conj().resolve_neg()
         check_same(got.detach(), padded(plain, 0, here.size))
