@@ -100,6 +100,12 @@ def leave() -> None:
         comm.close()
 
 
+def _leave_at_end() -> None:
+    """As `leave`, and whoever waits for this process hears that it ended."""
+    if comm is not None and _history.forked_from is None:
+        comm.close(ending=True)
+
+
 def _await_everyone(joined: _C.Comm) -> None:
     """A barrier whose errors say that it is the set-up that waited."""
     try:
@@ -265,4 +271,4 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(leave)
+atexit.register(_leave_at_end)

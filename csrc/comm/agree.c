@@ -1,10 +1,10 @@
 /* Agreement when cards differ: see the header. */
 #include "comm/agree.h"
 
+#include "base/text.h"
 #include "comm/bytes.h"
 #include "comm/describe.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,24 +125,74 @@ compare(const pa_bytes *one, const pa_bytes *other)
     return worst;
 }
 
+/* Whether two ranks described the same operation. */
+static bool
+same_operation(const pa_bytes *one, const pa_bytes *other)
+{
+    pa_describe_reader a = {one->data, one->data + one->nbytes};
+    pa_describe_reader b = {other->data, other->data + other->nbytes};
+    pa_description first;
+    pa_description second;
+    return pa_describe_read(&a, &first) && pa_describe_read(&b, &second) &&
+           first.op == second.op;
+}
+
+/* Appends "; only rank 0 entered gather, and only ranks 1 and 2 entered broadcast": an
+ * operation in a condition that holds on some ranks. */
+static void
+append_entered(int size, const pa_bytes *all, char *text, size_t capacity)
+{
+    for (int rank = 0; rank < size && rank < RANKS_IN_WORDS; rank++) {
+        int first = 0;
+        while (!same_operation(&all[first], &all[rank]) && first < rank) {
+            first++;
+        }
+        if (first < rank) {
+            continue;
+        }
+        int count = 0;
+        int last = rank;
+        for (int other = rank; other < size; other++) {
+            if (other == rank || same_operation(&all[rank], &all[other])) {
+                count++;
+                last = other;
+            }
+        }
+        pa_text_append(text, capacity, "%s only rank%s %d", rank == 0 ? ":" : ", and",
+                       count == 1 ? "" : "s", rank);
+        for (int other = rank + 1; other < size; other++) {
+            if (same_operation(&all[rank], &all[other])) {
+                pa_text_append(text, capacity, "%s%d", other == last ? " and " : ", ",
+                               other);
+            }
+        }
+        pa_describe_reader reader = {all[rank].data, all[rank].data + all[rank].nbytes};
+        pa_description head;
+        bool known = pa_describe_read(&reader, &head);
+        pa_text_append(text, capacity, " entered %s",
+                       pa_op_text(known ? head.op : PA_OP_NONE));
+    }
+}
+
 static pa_status
 report_mismatch(int size, const pa_bytes *all, difference worst, pa_error *error)
 {
-    char text[PA_ERROR_CAPACITY - 256];
-    text[0] = '\0';
+    char text[PA_ERROR_CAPACITY - 128] = "";
+    pa_text_append(text, sizeof text, "%s", difference_text(worst));
+    if (worst == OTHER_OPERATION) {
+        append_entered(size, all, text, sizeof text);
+    }
+    pa_text_append(text, sizeof text,
+                   "; every rank must make the same calls in the same order:");
     for (int rank = 0; rank < size && rank < RANKS_IN_WORDS; rank++) {
-        size_t used = strlen(text);
-        (void)snprintf(text + used, sizeof text - used, "\n  - rank %d: ", rank);
+        pa_text_append(text, sizeof text, "\n  - rank %d: ", rank);
         pa_describe_format(all[rank].data, all[rank].nbytes, text, sizeof text);
     }
     if (size > RANKS_IN_WORDS) {
-        size_t used = strlen(text);
-        (void)snprintf(text + used, sizeof text - used, "\n  - and %d more ranks",
+        pa_text_append(text, sizeof text, "\n  - and %d more ranks",
                        size - RANKS_IN_WORDS);
     }
-    return pa_error_set(error, PA_EMISMATCH,
-                        "%s; every rank must make the same calls in the same order:%s",
-                        difference_text(worst), text);
+    return pa_error_set(error, PA_EMISMATCH, "%s", text);
 }
 
 /* The first dimensions of every leaf on every rank. */

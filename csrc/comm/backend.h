@@ -34,7 +34,9 @@ struct pa_comm {
     int rank;
     int size;
     bool closed;
+    bool ending; /* it is closed because this process is about to end */
     uint64_t timeout_ns;
+    uint64_t patience_ns;
     pa_fork_mark *fork_mark;
 };
 

@@ -34,6 +34,7 @@ pa_comm_init(pa_comm *comm, const pa_backend *backend, int rank, int size,
         .rank = rank,
         .size = size,
         .timeout_ns = PA_DEADLINE_NEVER,
+        .patience_ns = PA_PATIENCE_NS,
         .fork_mark = mark,
     };
     return PA_OK;
@@ -46,6 +47,13 @@ pa_comm_close(pa_comm *comm)
         comm->closed = true;
         comm->backend->close(comm, pa_fork_mark_forked(comm->fork_mark));
     }
+}
+
+void
+pa_comm_close_at_end(pa_comm *comm)
+{
+    comm->ending = true;
+    pa_comm_close(comm);
 }
 
 void
@@ -86,6 +94,18 @@ void
 pa_comm_set_timeout(pa_comm *comm, uint64_t timeout_ns)
 {
     comm->timeout_ns = timeout_ns;
+}
+
+uint64_t
+pa_comm_patience(const pa_comm *comm)
+{
+    return comm->patience_ns;
+}
+
+void
+pa_comm_set_patience(pa_comm *comm, uint64_t patience_ns)
+{
+    comm->patience_ns = patience_ns;
 }
 
 pa_status

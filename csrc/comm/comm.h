@@ -39,7 +39,13 @@ typedef enum pa_op { PA_OP_NONE, PA_OP_MAP(PA_OP_NAME) } pa_op;
 const char *
 pa_op_text(uint32_t op);
 
-enum { PA_CARD_INLINE = 208, PA_NO_ROOT = -1 };
+enum {
+    PA_CARD_INLINE = 208,
+    PA_NO_ROOT = -1,
+    PA_COMM_REASON = 1792, /* capacity of the text that says why a group is broken */
+};
+
+#define PA_PATIENCE_NS UINT64_C(60000000000)
 
 /* What one rank shows in a meeting. */
 typedef struct pa_card {
@@ -81,9 +87,12 @@ typedef struct pa_hooks {
     /* Called about every 25 ms of waiting: false stops the operation with
      * PA_EINTERRUPTED and breaks the group. `missing` is the first rank waited for. */
     bool (*tick)(void *context, uint64_t waited_ns, int missing);
-    /* Called when the ranks' calls differ: writes where the own one stands, such as
-     * "run.py:12", to `text`, cut to `capacity`. */
+    /* Called when the ranks' calls differ or a wait lasts longer than a tick: writes
+     * where the own one stands, such as "run.py:12", to `text`, cut to `capacity`. */
     void (*site)(void *context, char *text, size_t capacity);
+    /* Called once in a wait that lasts longer than the patience: a text of several
+     * lines says who is waited for and where all ranks are. */
+    void (*lasts)(void *context, const char *text);
     /* Writes the containers around the leaves in words, cut to `capacity`; nothing
      * without any. */
     void (*outline)(void *context, char *text, size_t capacity);
@@ -102,6 +111,10 @@ pa_comm_destroy(pa_comm *comm);
 void
 pa_comm_close(pa_comm *comm);
 
+/* As pa_comm_close in a process that is about to end, which the others are told. */
+void
+pa_comm_close_at_end(pa_comm *comm);
+
 /* Facts that never change: rank, number of ranks, the backend's name. */
 int
 pa_comm_rank(const pa_comm *comm);
@@ -115,6 +128,13 @@ uint64_t
 pa_comm_timeout(const pa_comm *comm);
 void
 pa_comm_set_timeout(pa_comm *comm, uint64_t timeout_ns);
+
+/* How long a wait may last before hooks.lasts is called, in nanoseconds; at first
+ * PA_PATIENCE_NS. */
+uint64_t
+pa_comm_patience(const pa_comm *comm);
+void
+pa_comm_set_patience(pa_comm *comm, uint64_t patience_ns);
 
 /* PA_OK if the handle can be used by this process; else PA_ECLOSED or PA_EFORKED,
  * with the operation's name in the message. */

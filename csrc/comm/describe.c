@@ -2,8 +2,8 @@
 #include "comm/describe.h"
 
 #include "base/hash.h"
+#include "base/text.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,28 +137,17 @@ pa_described_dimension(const pa_described_leaf *leaf, int64_t index)
     return dimension;
 }
 
-/* Appends to a text that is cut at its capacity. */
-__attribute__((format(printf, 3, 4))) static void
-append(char *text, size_t capacity, const char *format, ...)
-{
-    size_t used = strlen(text);
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(text + used, capacity - used, format, arguments);
-    va_end(arguments);
-}
-
 static void
 format_leaf(const pa_described_leaf *leaf, char *text, size_t capacity)
 {
     char name[48];
     pa_dtype_format(leaf->dtype, name, sizeof name);
-    append(text, capacity, "%s [", name);
+    pa_text_append(text, capacity, "%s [", name);
     for (int64_t d = 0; d < leaf->ndim; d++) {
-        append(text, capacity, "%s%lld", d > 0 ? ", " : "",
-               (long long)pa_described_dimension(leaf, d));
+        pa_text_append(text, capacity, "%s%lld", d > 0 ? ", " : "",
+                       (long long)pa_described_dimension(leaf, d));
     }
-    append(text, capacity, "]");
+    pa_text_append(text, capacity, "]");
 }
 
 void
@@ -167,31 +156,32 @@ pa_describe_format(const char *bytes, size_t nbytes, char *text, size_t capacity
     pa_describe_reader reader = {.at = bytes, .end = bytes + nbytes};
     pa_description head;
     if (!pa_describe_read(&reader, &head)) {
-        append(text, capacity, "a call that it could not describe");
+        pa_text_append(text, capacity, "a call that it could not describe");
         return;
     }
-    append(text, capacity, "%s", pa_op_text(head.op));
+    pa_text_append(text, capacity, "%s", pa_op_text(head.op));
     if (head.narguments > 0) {
-        append(text, capacity, "(%.*s)", (int)head.narguments, head.arguments);
+        pa_text_append(text, capacity, "(%.*s)", (int)head.narguments, head.arguments);
     }
     if (head.root != PA_NO_ROOT) {
         bool gathers = head.op == PA_OP_GATHER || head.op == PA_OP_GATHER_OBJECT;
-        append(text, capacity, " %s rank %d", gathers ? "to" : "from", head.root);
+        pa_text_append(text, capacity, " %s rank %d", gathers ? "to" : "from",
+                       head.root);
     }
     pa_described_leaf leaf;
     uint64_t said = 0;
     for (; said < LEAVES_IN_WORDS && pa_describe_read_leaf(&reader, &leaf); said++) {
-        append(text, capacity, "%s", said == 0 ? " of " : ", ");
+        pa_text_append(text, capacity, "%s", said == 0 ? " of " : ", ");
         format_leaf(&leaf, text, capacity);
     }
     if (head.leaves > said) {
-        append(text, capacity, " and %llu more",
-               (unsigned long long)(head.leaves - said));
+        pa_text_append(text, capacity, " and %llu more",
+                       (unsigned long long)(head.leaves - said));
     }
     if (head.noutline > 0) {
-        append(text, capacity, " in %.*s", (int)head.noutline, head.outline);
+        pa_text_append(text, capacity, " in %.*s", (int)head.noutline, head.outline);
     }
     if (head.nsite > 0) {
-        append(text, capacity, " at %.*s", (int)head.nsite, head.site);
+        pa_text_append(text, capacity, " at %.*s", (int)head.nsite, head.site);
     }
 }

@@ -165,10 +165,20 @@ abort_borrowed(CommObject *self, const char *text)
 }
 
 static PyObject *
-comm_close(PyObject *object, PyObject *unused)
+comm_close(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
+           PyObject *names)
 {
-    (void)unused;
+    static const char *const parameters[] = {"ending"};
+    PyObject *values[1];
     CommObject *self = (CommObject *)object;
+    if (pyaccel_arguments_parse("close", parameters, 1, 0, arguments, count, names,
+                                values) < 0) {
+        return NULL;
+    }
+    int ending = values[0] != NULL ? PyObject_IsTrue(values[0]) : 0;
+    if (ending < 0) {
+        return NULL;
+    }
     if (self->held && pthread_equal(self->holder, pthread_self())) {
         PyErr_SetString(PyExc_RuntimeError,
                         "close was called while this thread is in a collective "
@@ -192,6 +202,9 @@ comm_close(PyObject *object, PyObject *unused)
     }
     pa_comm *comm = self->comm;
     self->comm = NULL;
+    if (comm != NULL && ending != 0 && self->borrowers == 0) {
+        pa_comm_close_at_end(comm);
+    }
     if (!forked) {
         (void)pthread_mutex_unlock(&self->lock);
     }
@@ -250,7 +263,7 @@ static PyObject *
 get_broken(PyObject *object, void *unused)
 {
     (void)unused;
-    char text[1024];
+    char text[PA_COMM_REASON];
     CommObject *self = (CommObject *)object;
     if (self->comm == NULL || !pa_comm_broken(self->comm, text, sizeof text)) {
         Py_RETURN_NONE;
@@ -284,6 +297,34 @@ set_timeout(PyObject *object, PyObject *value, void *unused)
     }
     if (self->comm != NULL) {
         pa_comm_set_timeout(self->comm, timeout_ns);
+    }
+    return 0;
+}
+
+static PyObject *
+get_patience(PyObject *object, void *unused)
+{
+    (void)unused;
+    CommObject *self = (CommObject *)object;
+    uint64_t ns = self->comm != NULL ? pa_comm_patience(self->comm) : PA_PATIENCE_NS;
+    return PyFloat_FromDouble((double)ns / 1e9);
+}
+
+static int
+set_patience(PyObject *object, PyObject *value, void *unused)
+{
+    (void)unused;
+    CommObject *self = (CommObject *)object;
+    uint64_t patience_ns = 0;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "patience cannot be deleted");
+        return -1;
+    }
+    if (pyaccel_arguments_timeout(value, &patience_ns) < 0) {
+        return -1;
+    }
+    if (self->comm != NULL) {
+        pa_comm_set_patience(self->comm, patience_ns);
     }
     return 0;
 }
@@ -328,9 +369,10 @@ static PyMethodDef comm_methods[] = {
          "abort($self, text, /)\n--\n\n"
          "Breaks the group: every rank that waits or comes later raises with the\n"
          "text. Not collective.")},
-    {"close", comm_close, METH_NOARGS,
-     PyDoc_STR("close($self, /)\n--\n\n"
-               "Leaves the group. May be called twice. Not collective.")},
+    {"close", PYACCEL_METHOD(comm_close), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("close($self, /, ending=False)\n--\n\n"
+               "Leaves the group; ending: as this process is about to end. May be\n"
+               "called twice. Not collective.")},
     {NULL, NULL, 0, NULL},
 };
 
@@ -343,6 +385,8 @@ static PyGetSetDef comm_getset[] = {
      PyDoc_STR("Why the group can no longer be used, or None."), NULL},
     {"timeout", get_timeout, set_timeout,
      PyDoc_STR("Deadline of each wait, in seconds."), NULL},
+    {"patience", get_patience, set_patience,
+     PyDoc_STR("Seconds of a wait after which a text on stderr says for whom."), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

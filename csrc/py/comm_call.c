@@ -7,10 +7,8 @@
 #include "py/site.h"
 
 #include <stdbool.h>
+#include <string.h>
 #include <time.h>
-
-/* After so long a wait one line says whom this rank waits for. */
-static const uint64_t long_wait_ns = UINT64_C(60000000000);
 
 static void
 release_hook(void *context)
@@ -30,24 +28,38 @@ pyaccel_call_resume(pyaccel_call *call)
     }
 }
 
-/* Lets Python's signal handlers run, and says once whom we wait for. */
+/* Lets Python's signal handlers run. */
 static bool
 tick_hook(void *context, uint64_t waited_ns, int missing)
 {
+    (void)waited_ns;
+    (void)missing;
     pyaccel_call *call = context;
     bool released = call->thread != NULL;
     pyaccel_call_resume(call);
     bool go_on = PyErr_CheckSignals() == 0;
-    if (go_on && !call->warned && waited_ns >= long_wait_ns) {
-        call->warned = 1;
-        PySys_FormatStderr("pyaccel: rank %d has waited %d s in %s for rank %d\n",
-                           call->self->rank, (int)(waited_ns / 1000000000u),
-                           pa_op_text(call->op), missing);
-    }
     if (go_on && released) {
         call->thread = PyEval_SaveThread();
     }
     return go_on;
+}
+
+/* Says to the user whom we wait for. */
+static void
+lasts_hook(void *context, const char *text)
+{
+    pyaccel_call *call = context;
+    bool released = call->thread != NULL;
+    pyaccel_call_resume(call);
+    PyObject *line = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+    if (line != NULL) {
+        PySys_FormatStderr("pyaccel: %U\n", line);
+    }
+    Py_XDECREF(line);
+    PyErr_Clear();
+    if (released) {
+        call->thread = PyEval_SaveThread();
+    }
 }
 
 static void
@@ -146,7 +158,14 @@ pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op)
         .state = pyaccel_state_of(Py_TYPE((PyObject *)self)),
         .op = op,
     };
-    call->hooks = (pa_hooks){call, release_hook, tick_hook, site_hook, outline_hook};
+    call->hooks = (pa_hooks){
+        .context = call,
+        .release = release_hook,
+        .tick = tick_hook,
+        .site = site_hook,
+        .lasts = lasts_hook,
+        .outline = outline_hook,
+    };
     /* Before the lock: in a forked child another thread may hold it for ever. */
     if (check_usable(call) < 0) {
         return -1;

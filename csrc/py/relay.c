@@ -20,7 +20,7 @@ typedef struct relay_comm {
     Py_buffer blocks; /* of the last meeting, without the own; `obj` may be NULL */
     bool owed;        /* it showed a card in a meeting whose cards it has not read */
     bool broken;
-    char broken_text[1024];
+    char broken_text[PA_COMM_REASON];
 } relay_comm;
 
 /* Breaks the group for the others as well; where the transport has done so already,

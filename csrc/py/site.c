@@ -50,7 +50,11 @@ pyaccel_site_format(char *text, size_t capacity)
     PyObject *code = frame != NULL ? PyObject_GetAttrString(frame, "f_code") : NULL;
     PyObject *file = code != NULL ? PyObject_GetAttrString(code, "co_filename") : NULL;
     PyObject *line = file != NULL ? PyObject_GetAttrString(frame, "f_lineno") : NULL;
-    PyObject *site = line != NULL ? PyUnicode_FromFormat("%S:%S", file, line) : NULL;
+    /* Not by str(), which runs signal handlers: what they raise would be lost here. */
+    long number = line != NULL ? PyLong_AsLong(line) : -1;
+    PyObject *site = number >= 0 && PyUnicode_Check(file)
+                         ? PyUnicode_FromFormat("%U:%ld", file, number)
+                         : NULL;
     PyObject *bytes = site != NULL ? PyUnicode_AsUTF8String(site) : NULL;
     const char *said = bytes != NULL ? PyBytes_AsString(bytes) : "";
     size_t length = strlen(said);

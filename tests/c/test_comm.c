@@ -304,13 +304,36 @@ an_excuse_keeps_the_group_in_step(void)
 /* ---- Failures of the group ---- */
 
 static void
+say_site(void *context, char *text, size_t capacity)
+{
+    (void)context;
+    (void)snprintf(text, capacity, "run.py:12");
+}
+
+static void
+note_long(void *context, const char *text)
+{
+    (void)snprintf(context, 256, "%s", text);
+}
+
+static void
 come_late(pa_comm *comm)
 {
     pa_error error = PA_ERROR_INIT;
+    char said[256] = "";
+    pa_hooks hooks = {.context = said, .site = say_site, .lasts = note_long};
+    CHECK_EQUAL(pa_barrier(comm, NULL, &error), PA_OK);
     if (pa_comm_rank(comm) == pa_comm_size(comm) - 1) {
         return;
     }
-    CHECK_EQUAL(pa_barrier(comm, NULL, &error), PA_ETIMEOUT);
+    pa_comm_set_patience(comm, SECOND_NS / 100);
+    CHECK_EQUAL(pa_barrier(comm, &hooks, &error), PA_ETIMEOUT);
+    CHECK(strstr(error.message, "has not come; it was last in wait_for_everyone "
+                                "(operation 1)") != NULL);
+    CHECK(strstr(error.message, "rank 0: waits in wait_for_everyone (operation 2) at "
+                                "run.py:12") != NULL);
+    CHECK(strstr(said, "s in wait_for_everyone for rank") != NULL);
+    CHECK(strstr(said, "it was last in wait_for_everyone (operation 1)") != NULL);
     CHECK(strstr(error.message, "did not arrive within 0.1 s") != NULL);
     CHECK(strstr(error.message, "wait_for_everyone on shm: rank") != NULL);
     CHECK_EQUAL(pa_barrier(comm, NULL, &error), PA_EBROKEN);
@@ -443,7 +466,9 @@ the_owner_tells_how_a_rank_ended(void)
     CHECK_EQUAL(pa_shm_owner_mark_ended(owner, 2, "?", &error), PA_EARGUMENT);
     CHECK_EQUAL(pa_shm_owner_mark_ended(owner, 1, "rank 1 was killed", &error), PA_OK);
     CHECK_EQUAL(pa_barrier(comm, NULL, &error), PA_EPEER);
-    CHECK_TEXT(error.message, "wait_for_everyone on shm: rank 1 was killed");
+    CHECK_TEXT(error.message,
+               "wait_for_everyone on shm: rank 1 was killed without entering "
+               "wait_for_everyone (operation 1); it has not called an operation yet");
     pa_shm_owner_close(owner);
     pa_shm_owner_close(NULL);
     pa_comm_destroy(comm);

@@ -16,6 +16,7 @@ typedef struct offsets {
     size_t published;
     size_t consumed;
     size_t lines;
+    size_t places;
     size_t rings;
     size_t end;
 } offsets;
@@ -43,7 +44,7 @@ offsets_find(int size, offsets *found)
         !place(&at, n, sizeof(pa_shm_word), &found->published) ||
         !place(&at, pairs, sizeof(pa_shm_word), &found->consumed) ||
         !place(&at, 2 * n, sizeof(pa_shm_line), &found->lines) ||
-        at > SIZE_MAX - PAGE) {
+        !place(&at, n, sizeof(pa_shm_place), &found->places) || at > SIZE_MAX - PAGE) {
         return false;
     }
     at = pa_size_round_up(at, PAGE);
@@ -77,6 +78,7 @@ map_point(pa_shm_map *map, const offsets *at)
     map->published = (pa_shm_word *)(void *)(base + at->published);
     map->consumed = (pa_shm_word *)(void *)(base + at->consumed);
     map->lines = (pa_shm_line *)(void *)(base + at->lines);
+    map->places = (pa_shm_place *)(void *)(base + at->places);
     map->rings = base + at->rings;
 }
 

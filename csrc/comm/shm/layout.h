@@ -6,6 +6,7 @@
  *   published    a word a rank: chunks that it has put into its ring, ever
  *   consumed     a word a (sender, reader): chunks that the reader has taken, ever
  *   lines        two banks of one line a rank: its card in even and in odd meetings
+ *   places       a rank: where its call stands, once it has waited there for a while
  *   rings        a rank: ring_chunks chunks of chunk_bytes bytes
  *
  * Two banks suffice: a rank shows card k+1 only after it has seen all cards k, so when
@@ -21,11 +22,12 @@
 #define PA_SHM_MAGIC UINT64_C(0x3130434C45434341)
 
 enum {
-    PA_SHM_VERSION = 1,
+    PA_SHM_VERSION = 2,
     PA_SHM_LINE = 64, /* a cache line: words of different writers stand apart */
     PA_SHM_CHUNK_BYTES = 128 << 10,
     PA_SHM_RING_CHUNKS = 8,
-    PA_SHM_TEXT = 1024,
+    PA_SHM_TEXT = PA_COMM_REASON,
+    PA_SHM_SITE = 192,
 };
 
 /* The state of pa_shm_header.broken. */
@@ -43,8 +45,8 @@ typedef struct pa_shm_header {
     char broken_text[PA_SHM_TEXT];
 } pa_shm_header;
 
-/* The state of a member. */
-enum { PA_SHM_ABSENT, PA_SHM_PRESENT, PA_SHM_LEFT, PA_SHM_ENDED };
+/* The state of a member. One that is about to end has left; how it ended may follow. */
+enum { PA_SHM_ABSENT, PA_SHM_PRESENT, PA_SHM_LEFT, PA_SHM_ENDING, PA_SHM_ENDED };
 
 typedef struct pa_shm_member {
     _Alignas(PA_SHM_LINE) _Atomic uint32_t state;
@@ -64,7 +66,7 @@ typedef struct pa_shm_word {
 /* A card in shared memory. `round` is written last and makes the rest readable. */
 typedef struct pa_shm_line {
     _Alignas(PA_SHM_LINE) _Atomic uint32_t round;
-    uint32_t op;
+    _Atomic uint32_t op; /* read by others out of turn, when a wait fails */
     int32_t root;
     uint32_t failed;
     uint64_t fingerprint;
@@ -77,6 +79,14 @@ typedef struct pa_shm_line {
 
 _Static_assert(sizeof(pa_shm_line) == 256, "a card is four cache lines");
 
+/* Where a rank's call stands, such as "run.py:12". In atomic words, as others read it
+ * when they like; what they read counts if `meeting` was the same before and after. */
+typedef struct pa_shm_place {
+    _Alignas(PA_SHM_LINE) _Atomic uint32_t meeting; /* the call's; 0: in writing */
+    _Atomic uint32_t waits;                         /* it still waits there */
+    _Atomic uint64_t site[PA_SHM_SITE / sizeof(uint64_t)];
+} pa_shm_place;
+
 /* A mapped segment as pointers. */
 typedef struct pa_shm_map {
     void *base;
@@ -88,6 +98,7 @@ typedef struct pa_shm_map {
     pa_shm_word *published; /* [size] */
     pa_shm_word *consumed;  /* [size][size], sender first */
     pa_shm_line *lines;     /* [2][size] */
+    pa_shm_place *places;   /* [size] */
     char *rings;            /* [size][ring_chunks][chunk_bytes] */
 } pa_shm_map;
 

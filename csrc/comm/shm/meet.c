@@ -30,7 +30,8 @@ show(pa_shm *shm, const pa_card *card)
 {
     uint32_t number = ++shm->meeting;
     pa_shm_line *line = &bank_of(shm, number)[shm->base.rank];
-    line->op = card->op;
+    shm->operation += card->op != PA_OP_DESCRIBE ? 1 : 0;
+    atomic_store_explicit(&line->op, card->op, memory_order_relaxed);
     line->root = card->root;
     line->failed = card->failed;
     line->fingerprint = card->fingerprint;

@@ -20,6 +20,7 @@ typedef struct pa_shm {
     pa_copier copier;
     uint32_t crowded;   /* waits in a row that only giving way ended: see waiter.c */
     uint32_t meeting;   /* number of the last meeting that this rank showed a card in */
+    uint32_t operation; /* number of the last operation, the own count of all */
     bool owes;          /* it showed a failed card there and did not wait */
     bool told;          /* the caller has had the error that broke the group */
     uint32_t put;       /* chunks put into the own ring, ever */
@@ -46,6 +47,9 @@ typedef struct pa_shm_waiter {
     bool slept;          /* giving way is over too */
     bool armed;          /* the bell says that this rank waits */
     bool released;       /* the caller's release was called */
+    bool placed;         /* where the call stands was noted in the segment */
+    bool said_long;      /* the caller was told that this lasts */
+    uint64_t ending_ns;  /* when a peer was first seen that is about to end */
     int gone;            /* a peer that was seen to have ended, or -1 */
 } pa_shm_waiter;
 

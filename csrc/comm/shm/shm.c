@@ -68,8 +68,9 @@ shm_close(pa_comm *comm, bool forked)
     pa_shm *shm = (pa_shm *)comm;
     if (!forked) {
         uint32_t present = PA_SHM_PRESENT;
-        if (atomic_compare_exchange_strong(&shm->map.members[comm->rank].state,
-                                           &present, PA_SHM_LEFT)) {
+        if (atomic_compare_exchange_strong(
+                &shm->map.members[comm->rank].state, &present,
+                comm->ending ? PA_SHM_ENDING : PA_SHM_LEFT)) {
             pa_shm_ring_all(&shm->map);
         }
     }

@@ -14,6 +14,7 @@
 #include "comm/shm/rank.h"
 
 #include "base/clock.h"
+#include "comm/shm/report.h"
 #include "sys/futex.h"
 
 #include <sched.h>
@@ -26,6 +27,9 @@ enum {
     TRY_AGAIN = 32,     /* waits between two tries to spin */
     PART = 256,         /* waits after which one sleeps at once */
 };
+
+/* What a peer that is about to end has to do so: an interpreter takes its time. */
+static const uint64_t ending_ns = UINT64_C(5000000000);
 
 void
 pa_shm_waiter_init(pa_shm_waiter *waiter, pa_shm *shm, uint32_t op,
@@ -86,7 +90,9 @@ pa_shm_waiter_progress(pa_shm_waiter *waiter)
     waiter->started_ns = 0;
     waiter->yielding = false;
     waiter->slept = false;
+    waiter->ending_ns = 0;
     waiter->gone = -1;
+    pa_shm_report_leave(waiter);
 }
 
 void
@@ -94,6 +100,7 @@ pa_shm_waiter_end(pa_shm_waiter *waiter)
 {
     learn(waiter);
     disarm(waiter);
+    pa_shm_report_leave(waiter);
 }
 
 pa_status
@@ -147,44 +154,28 @@ first_missing(const pa_shm_waiter *waiter)
     return -1;
 }
 
-/* "rank 1", "ranks 1, 2 and 5": those who are still waited for. */
-static void
-name_missing(const pa_shm_waiter *waiter, char *text, size_t capacity)
-{
-    int size = waiter->shm->base.size;
-    int count = 0;
-    for (int rank = 0; rank < size; rank++) {
-        count += waiter->awaits(waiter->job, rank) ? 1 : 0;
-    }
-    size_t used = (size_t)snprintf(text, capacity, "rank%s", count == 1 ? "" : "s");
-    int said = 0;
-    for (int rank = 0; rank < size && used < capacity; rank++) {
-        if (waiter->awaits(waiter->job, rank)) {
-            const char *joint = said == 0 ? " " : said + 1 < count ? ", " : " and ";
-            used += (size_t)snprintf(text + used, capacity - used, "%s%d", joint, rank);
-            said++;
-        }
-    }
-}
-
 static pa_status
 fail_timeout(pa_shm_waiter *waiter, pa_error *error)
 {
-    char missing[256];
     char text[PA_SHM_TEXT];
-    name_missing(waiter, missing, sizeof missing);
-    (void)snprintf(text, sizeof text, "%s on shm: %s did not arrive within %.1f s",
-                   pa_op_text(waiter->op), missing,
-                   (double)waiter->shm->base.timeout_ns / 1e9);
+    pa_shm_report_late(waiter, text, sizeof text);
     return break_group(waiter, PA_ETIMEOUT, text, error);
 }
 
 /* Whether a peer has ended or left, so that nothing more will come from it. */
 static bool
-peer_gone(pa_shm_waiter *waiter, int rank)
+peer_gone(pa_shm_waiter *waiter, int rank, uint64_t now)
 {
     pa_shm *shm = waiter->shm;
     uint32_t state = atomic_load(&shm->map.members[rank].state);
+    if (state == PA_SHM_ENDING) {
+        /* Its launcher is about to say how it ended. */
+        waiter->ending_ns = waiter->ending_ns != 0 ? waiter->ending_ns : now;
+        uint64_t patience = shm->base.timeout_ns / 2;
+        patience = patience < ending_ns ? patience : ending_ns;
+        return now - waiter->ending_ns >= patience ||
+               pa_process_ended(shm->pidfds[rank]);
+    }
     return state == PA_SHM_LEFT || state == PA_SHM_ENDED ||
            pa_process_ended(shm->pidfds[rank]);
 }
@@ -192,18 +183,8 @@ peer_gone(pa_shm_waiter *waiter, int rank)
 static pa_status
 fail_gone(pa_shm_waiter *waiter, pa_error *error)
 {
-    const pa_shm_member *peer = &waiter->shm->map.members[waiter->gone];
-    uint32_t state = atomic_load(&peer->state);
     char text[PA_SHM_TEXT];
-    if (state == PA_SHM_ENDED) {
-        (void)snprintf(text, sizeof text, "%s on shm: %.*s", pa_op_text(waiter->op),
-                       (int)sizeof peer->text, peer->text);
-    } else {
-        (void)snprintf(text, sizeof text, "%s on shm: rank %d (pid %u) %s",
-                       pa_op_text(waiter->op), waiter->gone, atomic_load(&peer->pid),
-                       state == PA_SHM_LEFT ? "has left the group"
-                                            : "ended without leaving the group");
-    }
+    pa_shm_report_gone(waiter, waiter->gone, text, sizeof text);
     return break_group(waiter, PA_EPEER, text, error);
 }
 
@@ -229,6 +210,24 @@ ask_caller(pa_shm_waiter *waiter, uint64_t now, pa_error *error)
     return PA_OK;
 }
 
+/* Tells the others where this rank waits, and the caller that it lasts. */
+static void
+tell_of_wait(pa_shm_waiter *waiter, uint64_t waited_ns)
+{
+    const pa_hooks *hooks = waiter->hooks;
+    if (waited_ns >= TICK_NS) {
+        pa_shm_report_place(waiter);
+    }
+    if (waited_ns >= waiter->shm->base.patience_ns && !waiter->said_long) {
+        waiter->said_long = true;
+        if (hooks != NULL && hooks->lasts != NULL) {
+            char text[PA_SHM_TEXT];
+            pa_shm_report_long(waiter, waited_ns, text, sizeof text);
+            hooks->lasts(hooks->context, text);
+        }
+    }
+}
+
 /* Looks for what ends a wait: a peer that is gone, the deadline, the caller. */
 static pa_status
 look_up(pa_shm_waiter *waiter, uint64_t now, pa_error *error)
@@ -240,7 +239,7 @@ look_up(pa_shm_waiter *waiter, uint64_t now, pa_error *error)
     }
     waiter->gone = -1;
     for (int rank = 0; rank < shm->base.size; rank++) {
-        if (waiter->awaits(waiter->job, rank) && peer_gone(waiter, rank)) {
+        if (waiter->awaits(waiter->job, rank) && peer_gone(waiter, rank, now)) {
             /* What it published before it ended still counts: look once more. */
             waiter->gone = rank;
             return PA_OK;
@@ -249,6 +248,7 @@ look_up(pa_shm_waiter *waiter, uint64_t now, pa_error *error)
     if (now - waiter->started_ns >= shm->base.timeout_ns) {
         return fail_timeout(waiter, error);
     }
+    tell_of_wait(waiter, now - waiter->started_ns);
     return ask_caller(waiter, now, error);
 }
 
