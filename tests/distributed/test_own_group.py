@@ -77,6 +77,15 @@ def test_before_under_a_launcher(fresh, launcher, way, tmp_path):
     assert output == "done\n" * 3
 
 
+@pytest.mark.parametrize("launcher", ["torchrun", "launch"])
+def test_a_port_of_its_own_under_a_launcher(fresh, launcher, tmp_path):
+    """torch serves there once the script has removed that the launcher's store is it."""
+    before, _ = BEFORE["tcp"]
+    without = ["TORCHELASTIC_USE_AGENT_STORE"]
+    output = work(fresh, launcher, tmp_path, before=before, without=without)
+    assert output == "done\n" * 2
+
+
 @pytest.mark.parametrize("launcher", ["torchrun", "launch", "variables"])
 def test_after(fresh, launcher, tmp_path):
     """As with accelerate torch's group is there already, and torch says so."""

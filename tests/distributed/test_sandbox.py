@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from tests.harness import hosts as network
+from tests.harness.group import free_port
 
 SCRIPT = """
     import os
@@ -97,3 +98,39 @@ def test_two_hosts(fresh, hosts):
     for process in running:
         finished = process.finish(120.0).check()
         assert finished.stdout == f"torch {RESULT} 0\n"
+
+
+CONTAINED = (
+    SCRIPT
+    + """
+    from pyaccel.utils.operations import DistributedPeerError
+    if rank == 1:
+        os._exit(3)
+    try:
+        state.wait_for_everyone()
+    except DistributedPeerError as error:
+        os.write(1, f"{os.uname().nodename}: {error}\\n".encode())
+"""
+)
+
+
+def test_containers_on_one_network(fresh):
+    """One host, whatever it is called, and whatever numbers its processes have."""
+    if reason := network.no_containers():
+        pytest.skip(reason)
+    port = str(free_port())
+    running = []
+    for rank in range(2):
+        variables = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+        variables |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        variables["GLOO_SOCKET_IFNAME"] = "lo"  # the names have no address
+        command = [sys.executable, str(fresh.script(CONTAINED))]
+        started = network.container(f"container{rank}", command)
+        running.append(fresh.start(started, variables))
+    first, second = (process.finish(120.0) for process in running)
+    assert second.returncode == 3
+    assert second.stdout == f"shm {RESULT} 1\n"
+    result, told = first.check().stdout.splitlines()
+    assert result == f"shm {RESULT} 0"
+    assert told.startswith("container0: wait_for_everyone on shm: rank 1 (pid ")
+    assert first.stderr == ""

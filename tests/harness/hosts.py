@@ -2,6 +2,9 @@
 
 Each has an address of its own on a network that ends in this machine; to the library
 processes in two of them are on two hosts. Making them takes root and iproute2.
+
+Containers for tests are the other way round: processes, names and files of their own,
+and the network of all, so that to the library they are on one host.
 """
 
 import os
@@ -59,7 +62,26 @@ class Hosts:
         _ip("link", "delete", self._bridge, check=False)
 
 
+def no_containers():
+    """Why containers cannot be made here, or None."""
+    if shutil.which("unshare") is None:
+        return "the program unshare is missing: install util-linux"
+    made = _run(container("probe", ["true"]))
+    return f"no container can be made: {made.stderr}" if made.returncode else None
+
+
+def container(name, command):
+    """A command as it runs in a container with a host name of its own."""
+    apart = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    named = f'echo {name} > /proc/sys/kernel/hostname; exec "$@"'
+    return [*apart, "--uts", "--ipc", "sh", "-c", named, "sh", *command]
+
+
 def _ip(*arguments, check=True):
+    return _run(["ip", *arguments], check)
+
+
+def _run(command, check=False):
     return subprocess.run(
-        ["ip", *arguments], capture_output=True, text=True, check=check, timeout=30
+        command, capture_output=True, text=True, check=check, timeout=30
     )
