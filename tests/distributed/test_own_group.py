@@ -79,7 +79,7 @@ def test_before_under_a_launcher(fresh, launcher, way, tmp_path):
 
 @pytest.mark.parametrize("launcher", ["torchrun", "launch"])
 def test_a_port_of_its_own_under_a_launcher(fresh, launcher, tmp_path):
-    """torch serves there once the script has removed that the launcher's store is it."""
+    """torch serves there once the variable that names the launcher's store is gone."""
     before, _ = BEFORE["tcp"]
     without = ["TORCHELASTIC_USE_AGENT_STORE"]
     output = work(fresh, launcher, tmp_path, before=before, without=without)
