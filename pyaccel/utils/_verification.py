@@ -43,6 +43,8 @@ def verify(comm: "_C.Comm", tree, function, name: str, shape_of=None) -> None:
 
     def shape(leaf):
         devices.append(leaf.device.type if isinstance(leaf, torch.Tensor) else "cpu")
+        if getattr(leaf, "is_nested", False):
+            return "nested"  # it has no shape; the operation refuses it or leaves it
         return shape_of(leaf) if shape_of is not None else list(leaf.shape)
 
     shape.__name__ = function
