@@ -192,9 +192,10 @@ pa_comm_broken(pa_comm *comm, char *text, size_t capacity)
 
 /* ---- Cursors ---- */
 
-/* The piece under the cursor and how much of it can be taken at once. */
+/* The piece under the cursor and how much of it can be taken at once, from the cursor's
+ * offset on. */
 static char *
-cursor_here(pa_cursor *cursor, size_t wanted, size_t *nbytes)
+cursor_piece(pa_cursor *cursor, size_t wanted, size_t *nbytes)
 {
     while (cursor->offset == cursor->parts[cursor->index].nbytes) {
         cursor->index++;
@@ -203,7 +204,7 @@ cursor_here(pa_cursor *cursor, size_t wanted, size_t *nbytes)
     const pa_part *part = &cursor->parts[cursor->index];
     size_t left = part->nbytes - cursor->offset;
     *nbytes = left < wanted ? left : wanted;
-    return part->data != NULL ? part->data + cursor->offset : NULL;
+    return part->data;
 }
 
 void
@@ -211,8 +212,8 @@ pa_cursor_read(pa_cursor *cursor, char *to, size_t nbytes)
 {
     while (nbytes > 0) {
         size_t run = 0;
-        const char *from = cursor_here(cursor, nbytes, &run);
-        memcpy(to, from, run);
+        const char *piece = cursor_piece(cursor, nbytes, &run);
+        memcpy(to, piece + cursor->offset, run);
         cursor->offset += run;
         to += run;
         nbytes -= run;
@@ -224,9 +225,9 @@ pa_cursor_write(pa_cursor *cursor, const char *from, size_t nbytes)
 {
     while (nbytes > 0) {
         size_t run = 0;
-        char *to = cursor_here(cursor, nbytes, &run);
-        if (to != NULL) {
-            memcpy(to, from, run);
+        char *piece = cursor_piece(cursor, nbytes, &run);
+        if (piece != NULL) {
+            memcpy(piece + cursor->offset, from, run);
         }
         cursor->offset += run;
         from += run;
@@ -239,8 +240,8 @@ pa_cursor_copy(pa_cursor *from, pa_cursor *to, size_t nbytes)
 {
     while (nbytes > 0) {
         size_t run = 0;
-        const char *piece = cursor_here(from, nbytes, &run);
-        pa_cursor_write(to, piece, run);
+        const char *piece = cursor_piece(from, nbytes, &run);
+        pa_cursor_write(to, piece + from->offset, run);
         from->offset += run;
         nbytes -= run;
     }

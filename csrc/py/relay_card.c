@@ -53,10 +53,8 @@ pyaccel_room_learn(pyaccel_room *room, uint64_t follows, int size)
     if (follows > room_of_all / (size_t)size) {
         follows = 0; /* too much to go ahead, and so no reason to make room */
     }
-    if (follows > room->nbytes) {
-        room->nbytes = (size_t)follows;
-        room->unused = 0;
-    } else if (follows > room->nbytes / 2) {
+    if (follows > room->nbytes / 2) {
+        room->nbytes = follows > room->nbytes ? (size_t)follows : room->nbytes;
         room->unused = 0;
     } else if (room->nbytes > 0 && ++room->unused == UNUSED_MOST) {
         room->nbytes = (size_t)follows;

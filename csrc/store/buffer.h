@@ -20,12 +20,12 @@ typedef struct pa_buffer {
     size_t capacity;
 } pa_buffer;
 
-/* The bytes in it. */
+/* The bytes in it; never at NULL. */
 static inline pa_bytes
 pa_buffer_get(const pa_buffer *buffer)
 {
-    /* Without memory there is no place to count from. */
-    const char *data = buffer->data != NULL ? buffer->data + buffer->begin : NULL;
+    /* Without memory there is no place to count from, but it has none to be read. */
+    const char *data = buffer->data != NULL ? buffer->data + buffer->begin : "";
     return (pa_bytes){data, buffer->end - buffer->begin};
 }
 

@@ -279,11 +279,9 @@ pa_call_receive_bytes(pa_call *call, uint64_t nbytes, pa_bytes *bytes)
 pa_status
 pa_call_receive(pa_call *call, void *data, size_t nbytes)
 {
-    pa_bytes bytes = {NULL, 0};
+    pa_bytes bytes = {"", 0};
     PA_TRY(pa_call_receive_bytes(call, nbytes, &bytes));
-    if (bytes.data != NULL) {
-        memcpy(data, bytes.data, nbytes);
-    }
+    memcpy(data, bytes.data, bytes.nbytes);
     return PA_OK;
 }
 

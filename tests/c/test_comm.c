@@ -417,8 +417,6 @@ a_caller_can_stop_waiting(void)
     on_ranks(2, 60 * SECOND_NS, be_interrupted);
 }
 
-/* ---- Joining ---- */
-
 /* Rank 0 sends one piece of memory so often that the stream lasts, and is stopped; the
  * others read all the time and so have to notice by themselves. */
 static void
@@ -429,11 +427,11 @@ be_interrupted_in_a_stream(pa_comm *comm)
     bool sends = pa_comm_rank(comm) == 0;
     pa_hooks hooks = {.context = &missing, .tick = stop_at_once};
     pa_error error = PA_ERROR_INIT;
-    char *piece = calloc(1, PIECE_BYTES);
-    pa_part *parts = calloc(PIECES, sizeof *parts);
-    CHECK(piece != NULL && parts != NULL);
+    /* The piece stands behind the parts. */
+    pa_part *parts = calloc(1, PIECES * sizeof *parts + PIECE_BYTES);
+    CHECK(parts != NULL);
     for (size_t i = 0; i < PIECES; i++) {
-        parts[i] = (pa_part){piece, PIECE_BYTES};
+        parts[i] = (pa_part){(char *)(parts + PIECES), PIECE_BYTES};
     }
     size_t all = (size_t)PIECES * PIECE_BYTES;
     pa_flow flows[MOST_RANKS] = {{.nparts = PIECES, .nbytes = all}};
@@ -443,7 +441,6 @@ be_interrupted_in_a_stream(pa_comm *comm)
     CHECK_EQUAL(status, sends ? PA_EINTERRUPTED : PA_EPEER);
     CHECK(strstr(error.message, "rank 0 was interrupted") != NULL);
     free(parts);
-    free(piece);
 }
 
 static void
@@ -452,6 +449,8 @@ a_caller_can_stop_a_stream_that_never_waits(void)
     on_ranks(2, 60 * SECOND_NS, be_interrupted_in_a_stream);
     on_ranks(3, 60 * SECOND_NS, be_interrupted_in_a_stream);
 }
+
+/* ---- Joining ---- */
 
 static void
 the_owner_tells_how_a_rank_ended(void)
