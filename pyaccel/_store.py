@@ -247,7 +247,7 @@ def claim(part: Keys | Store, world: World) -> None:
     if holder == own:
         return
     where, _, pid = holder.rpartition(" ")
-    if where == here and _runs(int(pid)):
+    if where == here and runs(int(pid)):
         raise ValueError(
             f"set-up of {world.size} processes: rank {world.rank} is process {pid}, "
             f"and process {os.getpid()} has the same RANK: a process that a rank "
@@ -258,7 +258,7 @@ def claim(part: Keys | Store, world: World) -> None:
     part.set(key, own)
 
 
-def _runs(pid: int) -> bool:
+def runs(pid: int) -> bool:
     """Whether a process of this host is there and has not ended."""
     try:
         with open(f"/proc/{pid}/stat") as file:

@@ -21,13 +21,13 @@ from torch import distributed
 from torch.distributed.distributed_c10d import AllToAllOptions, BroadcastOptions
 
 from . import _C
+from ._torch_positions import STORE_FAILED, Positions
 
 _GRACE = 2.0  # seconds for the others to say that they failed as well
 _GLANCE = 0.05  # seconds of waiting between two looks up
-_LONG = 60.0  # seconds of waiting after which one line says for whom
+_SHORT = 0.2  # seconds for the others to say that they wait as well
 _FOREVER = timedelta(days=365)  # gloo's own deadline: ours comes before it
-# What a store raises that has ended or does not answer in time: torch's, and ours.
-_STORE_FAILED = (RuntimeError, _C.DistributedOperationException)
+_LOST = "the connection of two ranks was lost"
 _NOBODYS_TAG = 0x7077  # of a message that no rank ever sends
 
 
@@ -62,13 +62,14 @@ class _Scratch:
 class _Watch:
     """One wait: for what, since when and until when, and what was said of it."""
 
-    __slots__ = ("began", "deadline", "op", "told", "warned")
+    __slots__ = ("began", "deadline", "op", "patience", "warned")
 
-    def __init__(self, op: str, timeout: float):
+    def __init__(self, op: str, timeout: float, patience: float):
         self.op = op
         self.began = time.monotonic()
         self.deadline = self.began + timeout
-        self.told = self.warned = False
+        self.patience = patience
+        self.warned = False
 
 
 class TorchTransport:
@@ -83,7 +84,7 @@ class TorchTransport:
         self._group = distributed.new_group(backend="gloo", timeout=_FOREVER)
         self._rank = distributed.get_rank()
         self._size = distributed.get_world_size()
-        self._meeting = 0
+        self._positions = Positions(store, self._rank, self._size)
         self._scratch = _Scratch(self._rank, [1] * self._size)
         self._works: list[Any] = []  # operations of torch that are not over
         self._left = time.monotonic()  # when this rank left its last operation
@@ -93,7 +94,7 @@ class TorchTransport:
     def show(self, op, timeout, card: bytes, ahead, sizes: list[int]) -> None:
         """Starts to send the own block to all others and to get theirs."""
         self._check_whole(op, timeout)
-        self._meeting += 1
+        self._positions.enter(op)
         if sizes != self._scratch.sizes:
             self._scratch = _Scratch(self._rank, sizes)
         scratch = self._scratch
@@ -109,15 +110,16 @@ class TorchTransport:
             AllToAllOptions(),
         )
 
-    def cards(self, op: str, timeout: float) -> bytearray:
+    def cards(self, op: str, timeout: float, patience: float) -> bytearray:
         """The others' blocks, in rank order."""
         self._check_whole(op, timeout)
-        self._finish(op, timeout)
+        self._finish(op, timeout, patience)
         return self._scratch.blocks_in
 
-    def stream(self, op, timeout, send, sizes, recv) -> None:
+    def stream(self, op, timeout, patience, send, sizes, recv) -> None:  # noqa: PLR0917
         """Fills recv[q] with the sizes[q] bytes that rank q sends."""
         self._check_whole(op, timeout)
+        self._positions.go_on()
         for rank, size in enumerate(sizes):
             if size == 0:
                 continue
@@ -132,15 +134,17 @@ class TorchTransport:
             self._start(op, timeout, "broadcast", [piece], options)
         if recv[self._rank] is not None:
             recv[self._rank][:] = send
-        self._finish(op, timeout)
+        self._finish(op, timeout, patience)
 
     def abort(self, text: str) -> None:
         """Breaks the group for everybody who waits in it or comes later."""
         self._say_broken(text)
         self._drop()
 
-    def close(self) -> None:
-        """Leaves the group."""
+    def close(self, ending: bool) -> None:
+        """Leaves the group; `ending`: as this process is about to end."""
+        if self._group is not None:
+            self._positions.leave(ending)
         self._drop()
 
     # ---- How they are made ----
@@ -163,9 +167,9 @@ class TorchTransport:
             self._fail(op, timeout, error)
         self._works.append(work)
 
-    def _finish(self, op, timeout):
+    def _finish(self, op, timeout, patience):
         """Waits for what was started; Ctrl-C and the deadline end the wait."""
-        watch = _Watch(op, timeout)
+        watch = _Watch(op, timeout, patience)
         try:
             for work in self._works:
                 if not self._wait(work, watch):
@@ -193,77 +197,59 @@ class TorchTransport:
                     return True
                 if left <= 0.0 or self._broken_text() is not None:
                     return False
-                with suppress(*_STORE_FAILED):  # The store may end before we do.
-                    self._say_waiting(watch)
+                self._say_waiting(watch)
             else:
                 return True
 
     def _say_waiting(self, watch):
         """Tells the others at once that this rank waits, and the user once for whom."""
-        if not watch.told:
-            watch.told = True
-            self._store.set(f"waits/{self._rank}", str(self._meeting))
+        self._positions.tell()
         waited = time.monotonic() - watch.began
-        if waited >= _LONG and not watch.warned:
+        if waited >= watch.patience and not watch.warned:
             watch.warned = True
-            away = [rank for rank in range(self._size) if not self._waits(rank)]
-            print(
-                f"pyaccel: rank {self._rank} has waited {int(waited)} s in {watch.op} "
-                f"for {_ranks(away) if away else 'the others'}",
-                file=sys.stderr,
-            )
-
-    def _waits(self, rank) -> bool:
-        """Whether a rank has told that it waits in this meeting."""
-        key = f"waits/{rank}"
-        return self._store.check([key]) and int(self._store.get(key)) == self._meeting
+            text = self._positions.long(watch.op, waited)
+            print(f"pyaccel: {text}", file=sys.stderr)
 
     # ---- How it fails ----
 
     def _fail(self, op, timeout, error):
         """Raises why the group broke, the same text on every rank that can hear it."""
-        timed_out = error is None
         text = self._broken_text()
         if text is None:
-            missing = self._missing()
-            who = _ranks(missing) if missing else "a rank"
-            how = (
-                f"did not arrive within {timeout:.1f} s"
-                if timed_out
-                else "ended without leaving the group"
-            )
-            text = self._say_broken(f"{op} on torch: {who} {how}")
+            text = self._say_broken(self._reason(op, timeout, timed_out=error is None))
         self._drop()
         late = "did not arrive within" in text
         kind = _C.DistributedTimeoutError if late else _C.DistributedPeerError
         raise kind(text) from error
 
-    def _missing(self) -> list[int]:
-        """The ranks that do not say within the grace that they failed here as well."""
-        others = [rank for rank in range(self._size) if rank != self._rank]
-        prefix = f"failed/{self._meeting}"
-        deadline = time.monotonic() + _GRACE
+    def _reason(self, op, timeout, timed_out) -> str:
+        """Who did not come, or has ended or left."""
+        positions = self._positions
+        positions.tell()
+        missing = self._missing(_SHORT if timed_out else _GRACE)
+        gone = positions.gone()
+        if gone or not timed_out:
+            away = gone or positions.maybe_gone(missing)
+            # All others failed as well: one connection alone was lost.
+            return positions.ended(op, away) if away else f"{op} on torch: {_LOST}"
+        return positions.late(op, timeout, missing)
+
+    def _missing(self, grace) -> list[int]:
+        """The ranks that do not say within the grace that they wait or fail here as
+        well; sooner if one of them is known to have ended."""
         pause = Event()
-        try:
-            self._store.set(f"{prefix}/{self._rank}", b"1")
-            while others and time.monotonic() < deadline:
-                others = [
-                    rank
-                    for rank in others
-                    if not self._store.check([f"{prefix}/{rank}"])
-                ]
-                if others:
-                    pause.wait(_GLANCE)
-        except _STORE_FAILED:
-            # The store ended with its rank; that is the one we know of.
-            return [0] if self._rank != 0 else []
-        return others
+        deadline = time.monotonic() + grace
+        while missing := self._positions.missing():
+            if self._positions.gone() or time.monotonic() >= deadline:
+                break
+            pause.wait(_GLANCE)
+        return missing
 
     def _broken_text(self) -> str | None:
         try:
             if self._store.check(["broken"]):
                 return self._store.get("broken").decode()
-        except _STORE_FAILED:
+        except STORE_FAILED:
             pass
         return None
 
@@ -271,7 +257,7 @@ class TorchTransport:
         """Tells the others; the text that came first is the one that counts."""
         try:
             return self._store.compare_set("broken", "", text).decode()
-        except _STORE_FAILED:
+        except STORE_FAILED:
             return text
 
     def _drop(self):
@@ -298,9 +284,3 @@ class TorchTransport:
         for work in works:
             with suppress(RuntimeError):  # It could not end well.
                 work.wait(_FOREVER)
-
-
-def _ranks(ranks: list[int]) -> str:
-    if len(ranks) == 1:
-        return f"rank {ranks[0]}"
-    return f"ranks {', '.join(map(str, ranks[:-1]))} and {ranks[-1]}"

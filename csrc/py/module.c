@@ -6,6 +6,7 @@
 #include "py/names.h"
 #include "py/object.h"
 #include "py/segment.h"
+#include "py/site.h"
 #include "py/spawn.h"
 #include "py/split.h"
 #include "py/state.h"
@@ -25,6 +26,7 @@ static int (*const setup_steps[])(PyObject *module) = {
     pyaccel_comm_setup,         pyaccel_segment_setup, pyaccel_store_server_setup,
     pyaccel_store_client_setup, pyaccel_split_setup,   pyaccel_system_setup,
     pyaccel_spawn_setup,        pyaccel_walk_setup,    pyaccel_arrow_setup,
+    pyaccel_site_setup,
 };
 
 static int

@@ -178,8 +178,9 @@ read_blocks(relay_comm *relay, PyObject *blocks)
 static int
 call_cards(relay_comm *relay, uint32_t op)
 {
-    PyObject *blocks = PyObject_CallMethod(relay->transport, "cards", "sd",
-                                           pa_op_text(op), timeout_of(relay));
+    PyObject *blocks =
+        PyObject_CallMethod(relay->transport, "cards", "sdd", pa_op_text(op),
+                            timeout_of(relay), (double)relay->base.patience_ns / 1e9);
     int read = blocks != NULL ? read_blocks(relay, blocks) : -1;
     Py_XDECREF(blocks);
     relay->owed = relay->owed && read < 0;
@@ -338,8 +339,9 @@ call_stream(relay_comm *relay, uint32_t op, const pa_flow *send, const pa_flow *
     relay_stream s;
     PyObject *done = NULL;
     if (stream_init(&s, size, send, recv) == 0) {
-        done = PyObject_CallMethod(relay->transport, "stream", "sdOOO", pa_op_text(op),
-                                   timeout_of(relay), s.send, s.sizes, s.recv);
+        done = PyObject_CallMethod(
+            relay->transport, "stream", "sddOOO", pa_op_text(op), timeout_of(relay),
+            (double)relay->base.patience_ns / 1e9, s.send, s.sizes, s.recv);
     }
     for (int rank = 0; rank < size && done != NULL; rank++) {
         if (s.packed[rank] != NULL) {
@@ -410,7 +412,8 @@ relay_close(pa_comm *comm, bool forked)
         PyObject *value = NULL;
         PyObject *trace = NULL;
         PyErr_Fetch(&type, &value, &trace);
-        Py_XDECREF(PyObject_CallMethod(relay->transport, "close", NULL));
+        Py_XDECREF(PyObject_CallMethod(relay->transport, "close", "O",
+                                       comm->ending ? Py_True : Py_False));
         PyErr_Clear(); /* there is nobody to report to, and nothing left to do */
         PyErr_Restore(type, value, trace);
     }

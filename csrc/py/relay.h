@@ -3,22 +3,24 @@
  *
  * The object is called with the interpreter lock held and has these methods; what they
  * raise is what the operation raises, and breaks the group. `timeout` is the deadline
- * in seconds of the whole call, infinite for none.
+ * in seconds of the whole call, infinite for none; `patience` the seconds after which it
+ * says on stderr for whom it waits.
  *
  *   show(op: str, timeout: float, card: bytes, ahead: memoryview | None,
  *        sizes: list[int]) -> None
  *       Starts to send a block to every other rank and to get one of sizes[q] bytes
  *       from each rank q. The own one is `card`, then `ahead`, then anything.
- *   cards(op: str, timeout: float) -> buffer
+ *   cards(op: str, timeout: float, patience: float) -> buffer
  *       Ends what the last `show` began: the others' blocks, one after the other in
  *       rank order; they stay as they are until the next `show`.
- *   stream(op: str, timeout: float, send: memoryview | None, sizes: list[int],
- *          recv: list[memoryview | None]) -> None
+ *   stream(op: str, timeout: float, patience: float, send: memoryview | None,
+ *          sizes: list[int], recv: list[memoryview | None]) -> None
  *       sizes[q] bytes come from rank q: fills recv[q], unless that is None; `send` are
  *       the own bytes, None where sizes of the own rank is 0. Called on every rank.
  *   abort(text: str) -> None
  *       Breaks the group for the other ranks, as far as the transport can tell them.
- *   close() -> None
+ *   close(ending: bool) -> None
+ *       Leaves the group; `ending`: as this process is about to end.
  */
 #ifndef PYACCEL_PY_RELAY_H
 #define PYACCEL_PY_RELAY_H

@@ -71,3 +71,26 @@ pyaccel_site_format(char *text, size_t capacity)
     Py_XDECREF(frame);
     PyErr_Clear();
 }
+
+static PyObject *
+call_site(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    char text[192];
+    pyaccel_site_format(text, sizeof text);
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+}
+
+static PyMethodDef site_methods[] = {
+    {"call_site", call_site, METH_NOARGS,
+     PyDoc_STR("call_site($module, /)\n--\n\n"
+               "Where the calling script is, such as run.py:12; empty if nowhere.")},
+    {NULL, NULL, 0, NULL},
+};
+
+int
+pyaccel_site_setup(PyObject *module)
+{
+    return PyModule_AddFunctions(module, site_methods);
+}

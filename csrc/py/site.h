@@ -9,4 +9,8 @@
 void
 pyaccel_site_format(char *text, size_t capacity);
 
+/* Adds call_site. -1 on failure. */
+int
+pyaccel_site_setup(PyObject *module);
+
 #endif

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pyaccel import PartialState, _group, _torch_transport
+from pyaccel import PartialState, _group
 from pyaccel.utils.operations import (
     DistributedOperationException,
     DistributedPeerError,
@@ -82,7 +82,26 @@ def test_a_killed_rank(over_torch, victim, call):
     assert outcomes.pop(victim).exit == -signal.SIGKILL
     for outcome in outcomes:
         assert outcome.returned, outcome.report()
-        assert "rank" in outcome.value
+        assert f"torch: rank {victim} (pid " in outcome.value
+        assert "ended without leaving the group, " in outcome.value
+
+
+def left(call):
+    barrier()
+    if here.rank == 1:
+        here.wait_asleep(0, "inside")
+        PartialState().destroy_process_group()
+        return ""
+    here.post("inside")
+    return expect(DistributedPeerError, call)
+
+
+@pytest.mark.parametrize("call", [barrier, gather_text])
+def test_a_rank_that_leaves(over_torch, call):
+    text, _ = over_torch.run(left, call, size=2, own_group=True)
+    name = {barrier: "wait_for_everyone", gather_text: "gather_object"}[call]
+    said = rf" has left the group without entering {name} \(operation \d+\) at "
+    assert re.search(rf"rank 1 \(pid \d+ on host [^)]*\){said}", text), text
 
 
 def absent(call):
@@ -154,7 +173,7 @@ def waits_long(call):
         call()
         return ""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_torch_transport, "_LONG", 0.2)
+        _group.comm.patience = 0.2
         patch.setattr(sys, "stderr", Posting())
         call()
         return sys.stderr.getvalue()
@@ -165,7 +184,7 @@ def test_a_long_wait_is_said_once(over_torch, call):
     name = {barrier: "wait_for_everyone", gather_text: "gather_object"}[call]
     lines = over_torch.run(waits_long, call, size=3)
     for rank in (0, 2):
-        line = rf"pyaccel: rank {rank} has waited \d+ s in {name} for ranks? .*\n"
-        assert re.fullmatch(line, lines[rank]), lines
+        line = rf"pyaccel: rank {rank} has waited \d+ s in {name} for .*:\n"
+        assert re.match(line, lines[rank]), lines
     # Who says it last has heard of all that wait.
-    assert any(line.endswith("for rank 1\n") for line in lines), lines
+    assert any(" for rank 1:\n" in line for line in lines), lines

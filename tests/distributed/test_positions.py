@@ -46,10 +46,10 @@ def main_alone():
     return str(caught.value)
 
 
-def test_who_waits_where_and_what_came_last(shm):
-    text, *_ = shm.run(main_alone, size=3, own_group=True)
+def test_who_waits_where_and_what_came_last(backend):
+    text, *_ = backend.run(main_alone, size=3, own_group=True)
     head, *lines = text.splitlines()
-    assert head.startswith(f"gather on {shm.name}: ranks 1 and 2 did not arrive")
+    assert head.startswith(f"gather on {backend.name}: ranks 1 and 2 did not arrive")
     assert head.endswith("within 0.3 s; only rank 0 entered it:")
     numbers = []
     for rank, line in zip((1, 2), lines, strict=False):
@@ -72,8 +72,8 @@ def one_is_late():
     return str(caught.value)
 
 
-def test_all_that_wait_are_listed(shm):
-    first, _, last = shm.run(one_is_late, size=3, own_group=True)
+def test_all_that_wait_are_listed(backend):
+    first, _, last = backend.run(one_is_late, size=3, own_group=True)
     assert first == last
     assert "rank 1 did not arrive within 0.5 s; only ranks 0 and 2 entered it" in first
     for rank in (0, 2):
@@ -115,8 +115,8 @@ class Posting:
         """There is nothing to write out."""
 
 
-def test_the_position_of_who_does_not_come(shm):
-    text, _ = shm.run(known_position, size=2, own_group=True)
+def test_the_position_of_who_does_not_come(backend):
+    text, _ = backend.run(known_position, size=2, own_group=True)
     last = r"it was last in wait_for_everyone \(operation \d+\)"
     assert re.search(rf"rank 1: has not come; {last} at {THIS}:\d+\n", text), text
 
@@ -135,8 +135,8 @@ def waits_long(call):
 
 
 @pytest.mark.parametrize("call", [barrier, gather_one, gather_large])
-def test_a_long_wait_is_said_once_with_positions(shm, call):
-    text, _ = shm.run(waits_long, call, size=2, own_group=True)
+def test_a_long_wait_is_said_once_with_positions(backend, call):
+    text, _ = backend.run(waits_long, call, size=2, own_group=True)
     name = "wait_for_everyone" if call is barrier else "gather"
     assert text.startswith(f"pyaccel: rank 0 has waited 0 s in {name} for rank 1:\n")
     assert "- rank 1: has not come; it was last in wait_for_everyone" in text
@@ -156,8 +156,8 @@ def goes_on():
     return str(caught.value)
 
 
-def test_an_operation_that_others_pass_by(shm):
-    texts = shm.run(goes_on, size=3)
+def test_an_operation_that_others_pass_by(backend):
+    texts = backend.run(goes_on, size=3)
     assert len(set(texts)) == 1
     assert (
         "only rank 0 entered gather, and only ranks 1 and 2 entered wait_for_everyone;"

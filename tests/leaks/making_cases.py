@@ -100,10 +100,11 @@ class Echo:
             raise ArithmeticError("lost")
         self.block = (card + bytes(ahead or b"")).ljust(sizes[1], b"\0")
 
-    def cards(self, op, timeout):
+    def cards(self, op, timeout, patience):
         return self.block
 
-    def stream(self, op, timeout, send, sizes, recv):
+    def stream(self, op, timeout, patience, *send_sizes_recv):
+        send, _, recv = send_sizes_recv
         for view in recv:
             if view is not None:
                 view[:] = send
@@ -111,7 +112,7 @@ class Echo:
     def abort(self, text):
         """There is nobody to tell."""
 
-    def close(self):
+    def close(self, ending):
         """There is nothing to leave."""
 
 

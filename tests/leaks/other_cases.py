@@ -79,9 +79,10 @@ def splitter(comm, given):
         state.split_between_processes()
 
 
-@case("build_info", "usable_cpus")
+@case("build_info", "usable_cpus", "call_site")
 def facts(comm, given):
     assert _C.build_info()
+    assert __file__ in _C.call_site()
     assert _C.usable_cpus() > 0
 
 
