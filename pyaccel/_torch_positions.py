@@ -47,6 +47,8 @@ class Positions:
         """This rank shows a card."""
         self._before = (self._op, self._operation, self._entered)
         self.step += 1
+        if self.step > 1 and not self._known:
+            self._who(0)  # The store may end with its rank: nobody could be asked then.
         self._op, self._entered, self._streams = op, self.step, False
         self._operation += op != _COMPARING
 
