@@ -94,14 +94,16 @@ def open_store(world: World, deadline: float) -> Store:
     is its client like all others.
     """
     host, port = address()
+    # Our launcher serves there from before it started us: nothing to find out.
+    launched = world.control_fd >= 0 and _secret(host, port) != b""
     # torchrun's agent listens before it starts anyone: where nobody does, a script has
     # chosen another port than the one that it was given.
-    serves = world.rank == 0 and not _listens(host, port)
-    if world.rank > 0:
+    serves = world.rank == 0 and not launched and not _listens(host, port)
+    if world.rank > 0 and not launched:
         # torch's store would look for it once a second, and wait twice its timeout.
         _client(world, b"", deadline).close()
     try:
-        if world.rank == 0 and not serves:
+        if world.rank == 0 and not serves and not launched:
             _check_answers(host, port, deadline)
         return TCPStore(
             host,

@@ -66,6 +66,8 @@ def check_alone():
     assert type(result.second[1]) is OrderedDict
     assert result.second[1]["y"].tolist() == ["é"]
     assert comm.broadcast(tree).second[0] is tree.second[0]
+    assert comm.reduce(np.arange(3.0), "sum", 2).tolist() == [0, 2, 4]
+    assert comm.pad(np.arange(3)).tolist() == [0, 1, 2]
     assert comm.gather_object({"k": np.zeros(10**5)})[0]["k"].nbytes == 8 * 10**5
     for bad in ("text", np.array([object()]), types.SimpleNamespace()):
         try:
@@ -79,6 +81,25 @@ def check_alone():
         comm.barrier()
     except _C.DistributedOperationException as error:
         assert "left the group" in str(error)
+
+
+def check_store():
+    server = _C.StoreServer(secret=b"open")
+    server.start()
+    owner = _C.StoreClient("127.0.0.1", server.port, DEADLINE, b"open")
+    guest = _C.StoreClient("127.0.0.1", server.port, DEADLINE)
+    owner.set("pyaccel/key", b"value")
+    assert owner.get("pyaccel/key") == b"value"
+    assert guest.add("count", 2) == 2
+    assert owner.add("count", 3) == 5
+    try:
+        guest.get("pyaccel/key")
+    except _C.DistributedPeerError as error:
+        assert "refuses" in str(error)
+    else:
+        raise AssertionError("a client without the secret saw the key")
+    for one in (guest, owner, server):
+        one.close()
 
 
 def be_rank(segment, rank, size):
@@ -97,6 +118,9 @@ def be_rank(segment, rank, size):
             assert (array == r).all()
             array[...] = -1  # results are the caller's own
     assert comm.broadcast_object([rank], 1) == [1]
+    total = sum(range(size))
+    assert comm.reduce(np.full(1000, rank), "sum").tolist() == [total] * 1000
+    assert comm.pad(np.ones(rank)).tolist() == [1] * rank + [0] * (size - 1 - rank)
     try:
         comm.gather(rows if rank else rows.astype("f4"))
     except _C.DistributedOperationException as error:
@@ -156,7 +180,10 @@ def check_launch():
 
 if __name__ == "__main__":
     signal.alarm(DEADLINE)
-    for check in (check_import, check_split, check_alone, check_ranks, check_launch):
+    for check in (
+        *(check_import, check_split, check_alone),
+        *(check_store, check_ranks, check_launch),
+    ):
         check()
     version = ".".join(map(str, sys.version_info[:3]))
     print(f"pyaccel {pyaccel.__version__} on CPython {version}: ok")
