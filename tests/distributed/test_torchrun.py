@@ -55,7 +55,6 @@ def test_every_rendezvous(fresh, options):
     finished = fresh.torchrun(RESTARTED, options=options).check()
     lines = sorted(finished.stdout.splitlines())
     assert lines == ["attempt 0: [0, 1]"] * 2 + ["attempt 1: [0, 1]"] * 2
-    assert "has left the group" in finished.stderr or "ended" in finished.stderr
 
 
 EARLY_FAILURE = """
