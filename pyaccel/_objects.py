@@ -17,6 +17,9 @@ from pyaccel import _C, _images
 def _rebuild_tensor(buffer, dtype, shape, stride):
     import torch
 
+    if memoryview(buffer).readonly:
+        # torch has no tensors that cannot be written to.
+        buffer = bytearray(buffer)
     flat = torch.frombuffer(buffer, dtype=torch.uint8)
     return flat.view(dtype).as_strided(shape, stride)
 

@@ -11,6 +11,9 @@ typedef struct pa_backend {
     /* (optional, default: never) Bytes of a block that is worth cutting into a segment
      * a rank: where a stream passes by what a rank does not want at no cost. */
     size_t segment_block;
+    /* Whether all ranks run on one host under one kernel, and may lend to each other.
+     */
+    bool one_host;
     /* See pa_comm_meet. */
     pa_status (*meet)(pa_comm *comm, const pa_card *mine, pa_card *all,
                       const pa_hooks *hooks, pa_error *error);
@@ -34,16 +37,22 @@ struct pa_comm {
     int rank;
     int size;
     bool closed;
-    bool ending; /* it is closed because this process is about to end */
+    bool ending;          /* it is closed because this process is about to end */
+    bool lending_refused; /* some rank could not open what another lent */
     uint64_t timeout_ns;
     uint64_t patience_ns;
     pa_fork_mark *fork_mark;
+    struct pa_lent *lent; /* this rank's arenas: see comm/lend.c */
 };
 
 /* Fills the common part; on PA_EMEMORY there is nothing to undo. */
 pa_status
 pa_comm_init(pa_comm *comm, const pa_backend *backend, int rank, int size,
              pa_error *error);
+
+/* Gives up this rank's arenas; their leases stay good. For comm.c. */
+void
+pa_lend_fini(pa_comm *comm);
 
 /* A place in a flow. */
 typedef struct pa_cursor {

@@ -45,6 +45,7 @@ pa_comm_close(pa_comm *comm)
 {
     if (!comm->closed) {
         comm->closed = true;
+        pa_lend_fini(comm);
         comm->backend->close(comm, pa_fork_mark_forked(comm->fork_mark));
     }
 }

@@ -3,6 +3,7 @@
 
 #include "base/size.h"
 #include "comm/agree.h"
+#include "comm/lend.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,10 +16,13 @@ typedef struct exchange {
     int rank;
     int from; /* see pa_parcels_exchange */
     int to;
-    pa_card *cards;   /* [size]; `inlined` is read before the next meeting */
-    pa_flow *flows;   /* [size] */
-    pa_part *heads;   /* [size] */
-    pa_part *buffers; /* of all ranks in order, made when their number is known */
+    pa_card *cards;    /* [size]; `inlined` is read before the next meeting */
+    pa_flow *flows;    /* [size] */
+    pa_part *heads;    /* [size] */
+    pa_part *buffers;  /* of all ranks in order, made when their number is known */
+    bool lend;         /* see pa_parcels_exchange */
+    size_t *lent;      /* [size]: bytes that each rank lends */
+    pa_lease **leases; /* [size] */
 } exchange;
 
 static pa_status
@@ -110,6 +114,14 @@ move_heads(exchange *x, const pa_flow *send, pa_parcels *parcels, const pa_hooks
                    : PA_OK;
 }
 
+static pa_status
+damaged_parcel(exchange *x, int rank, pa_error *error)
+{
+    pa_comm_abort(x->comm, "a rank sent a damaged parcel");
+    return pa_error_set(error, PA_EBROKEN, "%s: rank %d sent a damaged parcel",
+                        pa_op_text(x->op), rank);
+}
+
 /* Takes a block for every buffer and moves the buffers there. */
 static pa_status
 move_buffers(exchange *x, const pa_flow *send, pa_pool *pool, pa_parcels *parcels,
@@ -137,9 +149,7 @@ move_buffers(exchange *x, const pa_flow *send, pa_pool *pool, pa_parcels *parcel
             }
         }
         if (wanted && sum != nbytes) {
-            pa_comm_abort(x->comm, "a rank sent a damaged parcel");
-            return pa_error_set(error, PA_EBROKEN, "%s: rank %d sent a damaged parcel",
-                                pa_op_text(x->op), rank);
+            return damaged_parcel(x, rank, error);
         }
     }
     return streams ? pa_comm_stream(x->comm, x->op, send, x->flows, hooks, error)
@@ -178,6 +188,54 @@ outgoing_make(outgoing *out, const pa_part *parts, size_t nparts)
     return true;
 }
 
+/* Bytes that a parcel's buffers take where they are lent; false if its lengths cannot
+ * be true. */
+static bool
+measure_lent(const uint64_t *lengths, size_t count, size_t nbytes, size_t *lent)
+{
+    size_t sum = 0;
+    size_t start = 0;
+    *lent = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!pa_lend_place(lent, (size_t)lengths[i], &start) ||
+            !pa_size_add(sum, (size_t)lengths[i], &sum)) {
+            return false;
+        }
+    }
+    /* Buffers without bytes need a place, too. */
+    *lent += count > 0 && *lent == 0 ? 1 : 0;
+    return sum == nbytes;
+}
+
+/* Lends the buffers, where that is possible and there are any; `*lent` tells. */
+static pa_status
+lend_buffers(exchange *x, const outgoing *out, const pa_part *parts,
+             pa_parcels *parcels, bool *lent, const pa_hooks *hooks, pa_error *error)
+{
+    bool any = false;
+    for (int rank = 0; rank < x->size; rank++) {
+        pa_parcel *parcel = &parcels->at[rank];
+        size_t nbytes = (size_t)(x->cards[rank].nbytes - x->cards[rank].head);
+        any = any || nbytes > 0;
+        if (!measure_lent(parcel->lengths, parcel->nbuffers,
+                          parcel->nbuffers > 0 ? nbytes : 0, &x->lent[rank])) {
+            return damaged_parcel(x, rank, error);
+        }
+    }
+    *lent = false;
+    if (!any) {
+        return PA_OK;
+    }
+    (void)measure_lent(out->lengths, out->nbuffers, out->nbuffer_bytes,
+                       &x->lent[x->rank]);
+    pa_status status = pa_lend(x->comm, x->op, x->to, parts + 1, out->nbuffers, x->lent,
+                               x->leases, lent, hooks, error);
+    for (int rank = 0; rank < x->size && *lent; rank++) {
+        parcels->at[rank].lease = x->leases[rank];
+    }
+    return status;
+}
+
 static pa_status
 exchange_run(exchange *x, const char *arguments, const outgoing *out,
              const pa_part *parts, pa_pool *pool, pa_parcels *parcels,
@@ -207,13 +265,18 @@ exchange_run(exchange *x, const char *arguments, const outgoing *out,
     PA_TRY(pa_comm_meet(x->comm, &mine, x->cards, hooks, error));
     PA_TRY(pa_agree(x->comm, x->cards, &called, false, &agreement, hooks, error));
     PA_TRY(move_heads(x, &heads, parcels, hooks, error));
-    return move_buffers(x, &buffers, pool, parcels, hooks, error);
+    bool lent = false;
+    if (x->lend) {
+        PA_TRY(lend_buffers(x, out, parts, parcels, &lent, hooks, error));
+    }
+    return lent ? PA_OK : move_buffers(x, &buffers, pool, parcels, hooks, error);
 }
 
 pa_status
-pa_parcels_exchange(pa_comm *comm, uint32_t op, int from, int to, const char *arguments,
-                    const pa_part *parts, size_t nparts, pa_pool *pool,
-                    pa_parcels *parcels, const pa_hooks *hooks, pa_error *error)
+pa_parcels_exchange(pa_comm *comm, uint32_t op, int from, int to, bool lend,
+                    const char *arguments, const pa_part *parts, size_t nparts,
+                    pa_pool *pool, pa_parcels *parcels, const pa_hooks *hooks,
+                    pa_error *error)
 {
     exchange x = {
         .comm = comm,
@@ -222,12 +285,14 @@ pa_parcels_exchange(pa_comm *comm, uint32_t op, int from, int to, const char *ar
         .rank = pa_comm_rank(comm),
         .from = from,
         .to = to,
+        .lend = lend,
     };
     *parcels = (pa_parcels){0};
     bool sends = from == PA_NO_ROOT || from == x.rank;
     size_t size = (size_t)x.size;
     outgoing out = {0};
-    x.cards = malloc(size * (sizeof(pa_card) + sizeof(pa_flow) + sizeof(pa_part)));
+    x.cards = malloc(size * (sizeof(pa_card) + sizeof(pa_flow) + sizeof(pa_part) +
+                             sizeof(size_t) + sizeof(pa_lease *)));
     if (x.cards == NULL || nparts > UINT32_MAX ||
         !outgoing_make(&out, parts, sends ? nparts : 0)) {
         free(x.cards);
@@ -237,6 +302,8 @@ pa_parcels_exchange(pa_comm *comm, uint32_t op, int from, int to, const char *ar
     }
     x.flows = (pa_flow *)(void *)(x.cards + size);
     x.heads = (pa_part *)(void *)(x.flows + size);
+    x.lent = (size_t *)(void *)(x.heads + size);
+    x.leases = (pa_lease **)(void *)(x.lent + size);
     pa_status status =
         exchange_run(&x, arguments, &out, parts, pool, parcels, hooks, error);
     if (status != PA_OK) {
@@ -255,6 +322,7 @@ pa_parcels_fini(pa_parcels *parcels)
         for (uint32_t i = 0; i < parcel->nbuffers; i++) {
             pa_block_release(parcel->buffers[i]);
         }
+        pa_lease_release(parcel->lease);
     }
     free(parcels->memory);
     free(parcels->tables);

@@ -5,35 +5,66 @@
 enum { POOL_KEEP_BYTES = 1 << 30 };
 
 typedef struct BlockObject {
-    PyObject_HEAD pa_block *block;
+    PyObject_HEAD pa_block *block; /* or NULL */
+    pa_lease *lease;               /* or NULL */
+    char *data;
     Py_ssize_t nbytes;
+    int readonly;
 } BlockObject;
 
-PyObject *
-pyaccel_block_new(pyaccel_state *state, pa_block *block, size_t nbytes)
+/* // new */
+static BlockObject *
+new_object(pyaccel_state *state, char *data, size_t nbytes, bool readonly)
 {
     BlockObject *self = PyObject_New(BlockObject, (PyTypeObject *)state->BlockType);
     if (self != NULL) {
-        self->block = block;
+        self->block = NULL;
+        self->lease = NULL;
+        self->data = data;
         self->nbytes = (Py_ssize_t)nbytes;
+        self->readonly = readonly;
+    }
+    return self;
+}
+
+PyObject *
+pyaccel_block_new(pyaccel_state *state, pa_block *block, size_t nbytes, bool readonly)
+{
+    BlockObject *self = new_object(state, block->data, nbytes, readonly);
+    if (self != NULL) {
+        self->block = block;
+    }
+    return (PyObject *)self;
+}
+
+PyObject *
+pyaccel_block_leased(pyaccel_state *state, pa_lease *lease, size_t start, size_t nbytes)
+{
+    char *data = (char *)(uintptr_t)pa_lease_data(lease) + start;
+    BlockObject *self = new_object(state, data, nbytes, true);
+    if (self != NULL) {
+        self->lease = pa_lease_hold(lease);
     }
     return (PyObject *)self;
 }
 
 static void
-block_dealloc(PyObject *self)
+block_dealloc(PyObject *object)
 {
-    PyTypeObject *type = Py_TYPE(self);
-    pa_block_release(((BlockObject *)self)->block);
+    BlockObject *self = (BlockObject *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    pa_block_release(self->block);
+    pa_lease_release(self->lease);
     PyObject_Free(self);
     Py_DECREF(type);
 }
 
 static int
-block_getbuffer(PyObject *self, Py_buffer *view, int flags)
+block_getbuffer(PyObject *object, Py_buffer *view, int flags)
 {
-    BlockObject *block = (BlockObject *)self;
-    return PyBuffer_FillInfo(view, self, block->block->data, block->nbytes, 0, flags);
+    BlockObject *self = (BlockObject *)object;
+    return PyBuffer_FillInfo(view, object, self->data, self->nbytes, self->readonly,
+                             flags);
 }
 
 static PyType_Slot block_slots[] = {

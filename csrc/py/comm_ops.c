@@ -220,7 +220,7 @@ pyaccel_comm_broadcast(PyObject *object, PyObject *const *arguments, Py_ssize_t 
 
 /* Sends `value` (unless NULL) and receives the parcels. */
 static int
-run_parcels(pyaccel_call *call, PyObject *value, int from, int to,
+run_parcels(pyaccel_call *call, PyObject *value, int from, int to, bool lend,
             const char *arguments, pa_parcels *parcels)
 {
     pyaccel_pickle pickle = {0};
@@ -229,8 +229,8 @@ run_parcels(pyaccel_call *call, PyObject *value, int from, int to,
         return -1;
     }
     pa_status status = pa_parcels_exchange(
-        call->self->comm, call->op, from, to, arguments, pickle.parts, pickle.nparts,
-        call->state->pool, parcels, &call->hooks, &call->error);
+        call->self->comm, call->op, from, to, lend, arguments, pickle.parts,
+        pickle.nparts, call->state->pool, parcels, &call->hooks, &call->error);
     int failed = pyaccel_call_check(call, status);
     pyaccel_pickle_fini(&pickle);
     return failed;
@@ -240,20 +240,24 @@ PyObject *
 pyaccel_comm_gather_object(PyObject *object, PyObject *const *arguments,
                            Py_ssize_t count, PyObject *names)
 {
-    static const char *const parameters[] = {"value", "root"};
-    PyObject *values[2];
+    static const char *const parameters[] = {"value", "root", "copy"};
+    PyObject *values[3];
     pyaccel_call call;
-    if (pyaccel_arguments_parse("gather_object", parameters, 2, 1, arguments, count,
-                                names, values) < 0 ||
+    if (pyaccel_arguments_parse("gather_object", parameters, 3, 1, arguments, count,
+                                names, values) < 0) {
+        return NULL;
+    }
+    int copy = values[2] != NULL ? PyObject_IsTrue(values[2]) : 1;
+    if (copy < 0 ||
         pyaccel_call_begin(&call, (CommObject *)object, PA_OP_GATHER_OBJECT) < 0) {
         return NULL;
     }
     pa_parcels parcels = {0};
     int root = PA_NO_ROOT;
     int failed = read_receiver(&call, values[1], &root);
-    failed = failed < 0
-                 ? -1
-                 : run_parcels(&call, values[0], PA_NO_ROOT, root, NULL, &parcels);
+    failed = failed < 0 ? -1
+                        : run_parcels(&call, values[0], PA_NO_ROOT, root, copy == 0,
+                                      copy == 0 ? "copy=False" : NULL, &parcels);
     pyaccel_call_end(&call);
     if (failed == 0 && root != PA_NO_ROOT && root != call.self->rank) {
         pa_parcels_fini(&parcels);
@@ -261,7 +265,7 @@ pyaccel_comm_gather_object(PyObject *object, PyObject *const *arguments,
     }
     PyObject *all = failed < 0 ? NULL : PyList_New(parcels.size);
     for (int rank = 0; rank < parcels.size && all != NULL; rank++) {
-        PyObject *item = pyaccel_pickle_load(call.state, &parcels.at[rank]);
+        PyObject *item = pyaccel_pickle_load(call.state, &parcels.at[rank], copy == 0);
         if (item == NULL || PyList_SetItem(all, rank, item) < 0) {
             Py_CLEAR(all);
         }
@@ -302,13 +306,13 @@ pyaccel_comm_broadcast_object(PyObject *object, PyObject *const *arguments,
             (void)snprintf(list, sizeof list, "a list of %lld", (long long)length);
         }
         failed = run_parcels(&call, sends ? values[0] : NULL, (int)root, PA_NO_ROOT,
-                             list, &parcels);
+                             false, list, &parcels);
     }
     pyaccel_call_end(&call);
     PyObject *result = NULL;
     if (failed == 0) {
         result = sends ? Py_NewRef(values[0])
-                       : pyaccel_pickle_load(call.state, &parcels.at[root]);
+                       : pyaccel_pickle_load(call.state, &parcels.at[root], false);
     }
     pa_parcels_fini(&parcels);
     return result;

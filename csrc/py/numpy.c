@@ -152,7 +152,8 @@ pyaccel_array_make(pyaccel_state *state, const pyaccel_leaves *leaves, size_t in
         return made;
     }
     pa_block *block = pa_pool_take(state->pool, nbytes, 0);
-    PyObject *base = block != NULL ? pyaccel_block_new(state, block, nbytes) : NULL;
+    PyObject *base =
+        block != NULL ? pyaccel_block_new(state, block, nbytes, false) : NULL;
     if (base == NULL) {
         Py_DECREF(descr);
         pa_block_release(block);

@@ -1,6 +1,7 @@
 /* Python objects as parcels: see the header. */
 #include "py/object.h"
 
+#include "comm/lend.h"
 #include "py/block.h"
 
 #include <stdlib.h>
@@ -154,26 +155,42 @@ pyaccel_pickle_fini(pyaccel_pickle *pickle)
 
 /* ---- Deserialising ---- */
 
+/* Buffer `i` of a parcel as a Python object; where it is leased, its place follows
+ * `*at`. // new */
+static PyObject *
+take_buffer(pyaccel_state *state, pa_parcel *parcel, uint32_t i, bool readonly,
+            size_t *at)
+{
+    size_t nbytes = (size_t)parcel->lengths[i];
+    if (parcel->lease != NULL) {
+        size_t start = 0;
+        (void)pa_lend_place(at, nbytes, &start);
+        return pyaccel_block_leased(state, parcel->lease, start, nbytes);
+    }
+    PyObject *block = pyaccel_block_new(state, parcel->buffers[i], nbytes, readonly);
+    if (block != NULL) {
+        parcel->buffers[i] = NULL;
+    }
+    return block;
+}
+
 /* The buffers of a parcel as Python objects that own them. // new */
 static PyObject *
-take_buffers(pyaccel_state *state, pa_parcel *parcel)
+take_buffers(pyaccel_state *state, pa_parcel *parcel, bool readonly)
 {
+    size_t at = 0;
     PyObject *buffers = PyTuple_New((Py_ssize_t)parcel->nbuffers);
     for (uint32_t i = 0; i < parcel->nbuffers && buffers != NULL; i++) {
-        PyObject *block =
-            pyaccel_block_new(state, parcel->buffers[i], (size_t)parcel->lengths[i]);
-        if (block == NULL) {
+        PyObject *block = take_buffer(state, parcel, i, readonly, &at);
+        if (block == NULL || PyTuple_SetItem(buffers, (Py_ssize_t)i, block) < 0) {
             Py_CLEAR(buffers);
-            break;
         }
-        parcel->buffers[i] = NULL;
-        (void)PyTuple_SetItem(buffers, (Py_ssize_t)i, block);
     }
     return buffers;
 }
 
 PyObject *
-pyaccel_pickle_load(pyaccel_state *state, pa_parcel *parcel)
+pyaccel_pickle_load(pyaccel_state *state, pa_parcel *parcel, bool readonly)
 {
     /* A rank that only receives has not bound anything by sending. */
     if (pickle_bind(state) < 0) {
@@ -191,7 +208,7 @@ pyaccel_pickle_load(pyaccel_state *state, pa_parcel *parcel)
         object = PyObject_CallFunctionObjArgs(state->pickle_loads, text, NULL);
         goto done;
     }
-    PyObject *buffers = take_buffers(state, parcel);
+    PyObject *buffers = take_buffers(state, parcel, readonly);
     if (buffers == NULL) {
         goto done;
     }

@@ -23,9 +23,10 @@ pyaccel_pickle_dump(pyaccel_state *state, PyObject *object, pyaccel_pickle *pick
 void
 pyaccel_pickle_fini(pyaccel_pickle *pickle);
 
-/* The object in a parcel; its buffers go over to it. // new */
+/* The object in a parcel; its buffers go over to it, `readonly` or not (leased ones
+ * always are). // new */
 PyObject *
-pyaccel_pickle_load(pyaccel_state *state, pa_parcel *parcel);
+pyaccel_pickle_load(pyaccel_state *state, pa_parcel *parcel, bool readonly);
 
 /* Adds keep_buffer_in_band. -1 on failure. */
 int

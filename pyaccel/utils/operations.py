@@ -131,18 +131,24 @@ def gather(tensor, *, dst: int | None = None):
     return comm.gather(tensor, root=dst)
 
 
-def gather_object(object: Any, *, dst: int | None = None):
+def gather_object(object: Any, *, dst: int | None = None, copy: bool = True):
     """Every process' objects in one list, in rank order.
 
     Lists and tuples are put one after the other; any other object counts as one item of
     its process. Objects are pickled. With `dst`, a rank, that process alone gets the
     list and the others get None. Alone, a list or tuple is returned itself.
+
+    With `copy=False`, which all processes pass or none, arrays of 4 KiB and more in the
+    objects are read-only. On one host each process' arrays then stand in memory once,
+    and every process reads them there for as long as it keeps one of them, also when
+    the group or the process that sent them is gone. Where that cannot be they are
+    read-only copies. Tensors, for which torch knows no such thing, are always copies.
     """
     comm = _comm()
     if comm is None:
         _check_root("dst", dst)
         return object if isinstance(object, (list, tuple)) else [object]
-    parts = comm.gather_object(object, dst)
+    parts = comm.gather_object(object, dst, copy)
     if parts is None:
         return None
     items: list[Any] = []

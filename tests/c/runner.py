@@ -28,7 +28,7 @@ SANITIZERS = {
 }
 
 # Programs whose threads share memory: only these run under the thread sanitizer.
-THREADED = ("test_comm", "test_store_net", "test_sys_shared")
+THREADED = ("test_comm", "test_comm_lend", "test_store_net", "test_sys_shared")
 
 # No file, shared memory included, may grow beyond this in a test program: the system
 # refuses at once instead of reserving page by page and ending processes for want of

@@ -187,8 +187,8 @@ parcels_all(pa_comm *comm)
         pa_part parts[] = {{text, ntext}, {buffer, lengths[i]}, {buffer, 1}};
         pa_parcels got;
         CHECK_EQUAL(pa_parcels_exchange(comm, PA_OP_GATHER_OBJECT, PA_NO_ROOT,
-                                        PA_NO_ROOT, NULL, parts, 1 + (size_t)rank % 3,
-                                        pool, &got, NULL, &error),
+                                        PA_NO_ROOT, false, NULL, parts,
+                                        1 + (size_t)rank % 3, pool, &got, NULL, &error),
                     PA_OK);
         for (int from = 0; from < pa_comm_size(comm); from++) {
             const pa_parcel *parcel = &got.at[from];
@@ -203,7 +203,8 @@ parcels_all(pa_comm *comm)
         pa_parcels_fini(&got);
         int root = (int)i % pa_comm_size(comm);
         CHECK_EQUAL(pa_parcels_exchange(comm, PA_OP_BROADCAST_OBJECT, root, PA_NO_ROOT,
-                                        NULL, parts, 2, pool, &got, NULL, &error),
+                                        false, NULL, parts, 2, pool, &got, NULL,
+                                        &error),
                     PA_OK);
         if (rank != root) {
             CHECK(holds(got.at[root].text, got.at[root].ntext, root));

@@ -302,7 +302,7 @@ objects(const call *own, uint32_t op, int from, const pa_hooks *hooks, pa_error 
 {
     pa_parcels all = {0};
     unsigned sum = 0;
-    if (pa_parcels_exchange(here.comm, op, from, PA_NO_ROOT, NULL, own->parts, 3,
+    if (pa_parcels_exchange(here.comm, op, from, PA_NO_ROOT, false, NULL, own->parts, 3,
                             here.pool, &all, hooks, error) != PA_OK) {
         return;
     }

@@ -148,6 +148,16 @@ def gather_large_objects(comm, given):
     comm.gather_object(given.text * 5000)
 
 
+@case("Comm.gather_object", size=2, calls=60)
+def leased_objects(comm, given):
+    comm.gather_object(given.objects, copy=False)
+    kept = [comm.gather_object([given.large.numpy()], None, False) for _ in range(2)]
+    assert len(kept) == 2
+    comm.gather_object([given.array], root=1, copy=False)
+    with pytest.raises(Failed):
+        comm.gather_object(given.list, copy=bool(given.rank))
+
+
 @case("arrow_bytes", "arrow_bytes_of", "Comm.gather_object", size=2, calls=100)
 def images(comm, given):
     image = Image.new("RGB", (200, 200))

@@ -102,6 +102,7 @@ static const pa_backend shm_backend = {
     .name = "shm",
     /* The segments of a rank fit the second cache while it computes them. */
     .segment_block = 1 << 20,
+    .one_host = true,
     .meet = pa_shm_meet,
     .excuse = pa_shm_excuse,
     .stream = pa_shm_stream,
