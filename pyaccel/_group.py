@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import sys
 import time
 from contextlib import ExitStack
@@ -17,6 +18,8 @@ from ._world import World
 SETUP_TIMEOUT = 300.0  # seconds for every process to come
 FORCED = "PYACCEL_COMM"  # the variable that forces a communicator: shm or torch
 TIMEOUT = 1800.0  # seconds for an operation on the host, as torch.distributed's
+# What the core says of the barriers with which a set-up ends.
+_A_BARRIER = re.compile(r"wait_for_everyone \(operation \d+\)")
 
 # The communicator with the other processes; None alone and before the set-up. It stays
 # here when it was closed, so that its use after that is an error and not a silent no.
@@ -111,7 +114,7 @@ def _await_everyone(joined: _C.Comm) -> None:
     try:
         joined.barrier()
     except _C.DistributedOperationException as error:
-        what = str(error).partition(": ")[2]
+        what = _A_BARRIER.sub("the set-up", str(error).partition(": ")[2])
         raise type(error)(
             f"set-up of {joined.size} processes: {what}; check that every process "
             "makes its PartialState"
