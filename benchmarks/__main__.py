@@ -26,6 +26,7 @@ NAMES = (
     "launch",
     "store",
     "memory",
+    "failure",
 )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.harness.case import Case, Fixed, Goal, Trial
 from benchmarks.harness.session import Session
+from benchmarks.objects import arrays, same
 
 MIB = 1 << 20
 NBYTES = 64 * MIB
@@ -45,6 +46,18 @@ def gather_object(library: Any, rank: int, ranks: int) -> Trial:
     return Trial(lambda: library.gather_object([mine]), right)
 
 
+def gather_list(library: Any, rank: int, ranks: int) -> Trial:
+    """A list of ten arrays of 10 MB."""
+    library.gather_object([rank])
+    mine = arrays(rank)
+
+    def right(result: Any) -> bool:
+        expected = [array for peer in range(ranks) for array in arrays(peer)]
+        return len(result) == len(expected) and all(map(same, result, expected))
+
+    return Trial(lambda: library.gather_object(mine), right)
+
+
 RESULT = Fixed("the result", RANKS * NBYTES)
 
 # accelerate's growth times 0.6 or 0.4 at most, so that many times better.
@@ -62,6 +75,13 @@ CASES = (
         ranks=RANKS,
         floor=RESULT,
         goal=Goal(times=1 / 0.4, factor=1, plus=PLUS),
+    ),
+    Case(
+        "gather_object of a list of 100 MB",
+        gather_list,
+        ranks=RANKS,
+        floor=Fixed("the result", RANKS * 100e6),
+        goal=Goal(factor=1, plus=64.0 * MIB),
     ),
 )
 
