@@ -1,6 +1,8 @@
 /* Gather: see the header. */
 #include "comm/gather.h"
 
+#include "comm/lend.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,7 +52,7 @@ allocate(pa_gather *gather, size_t size, pa_error *error)
 
 pa_status
 pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, int root,
-                bool strict, const pa_hooks *hooks, pa_error *error)
+                bool strict, bool lend, const pa_hooks *hooks, pa_error *error)
 {
     *gather = (pa_gather){
         .comm = comm,
@@ -64,7 +66,7 @@ pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, int r
     if (gather->inlined) {
         pa_leaves_pack(leaves, packed);
     }
-    pa_called called = {.leaves = leaves};
+    pa_called called = {.leaves = leaves, .arguments = lend ? "copy=False" : NULL};
     pa_card mine = {
         .op = PA_OP_GATHER,
         .root = root,
@@ -160,6 +162,59 @@ pa_gather_finish(pa_gather *gather, char *const *outputs, const pa_hooks *hooks,
         unpack(&gather->cards[rank], gather->flows[rank].parts, gather->leaves->count);
     }
     return PA_OK;
+}
+
+/* Where the own rows of each leaf belong among all, and where the last result ends. */
+static bool
+place_joined(const pa_gather *gather, size_t *starts, pa_arena_piece *pieces,
+             size_t *nbytes)
+{
+    *nbytes = 0;
+    int rank = pa_comm_rank(gather->comm);
+    for (size_t i = 0; i < gather->leaves->count; i++) {
+        size_t row = row_nbytes(&gather->leaves->at[i]);
+        int64_t rows = pa_gather_rows(gather, i);
+        size_t all = 0;
+        size_t before = 0;
+        for (int lower = 0; lower < rank; lower++) {
+            before += (size_t)rows_of(gather, i, lower) * row;
+        }
+        if (rows < 0 || __builtin_mul_overflow((size_t)rows, row, &all) ||
+            !pa_lend_place(nbytes, all, &starts[i])) {
+            return false;
+        }
+        pieces[i] = (pa_arena_piece){gather->own[i].data, gather->own[i].nbytes,
+                                     starts[i] + before};
+    }
+    return true;
+}
+
+pa_status
+pa_gather_lend(pa_gather *gather, pa_lease **lease, size_t *starts, bool *lent,
+               const pa_hooks *hooks, pa_error *error)
+{
+    *lease = NULL;
+    *lent = false;
+    if (gather->inlined) {
+        return PA_OK;
+    }
+    size_t nbytes = 0;
+    size_t count = gather->leaves->count;
+    pa_arena_piece *pieces = malloc((count + 1) * sizeof *pieces);
+    if (pieces == NULL) {
+        pa_comm_abort_memory(gather->comm, PA_OP_GATHER);
+        return pa_error_set(error, PA_EMEMORY, "gather: no memory for %zu leaves",
+                            count);
+    }
+    pa_status status = PA_OK;
+    /* What fits no size has the same fate on all ranks: their results cannot be made.
+     */
+    if (place_joined(gather, starts, pieces, &nbytes) && nbytes > 0) {
+        status = pa_lend_joined(gather->comm, PA_OP_GATHER, gather->root, pieces, count,
+                                nbytes, lease, lent, hooks, error);
+    }
+    free(pieces);
+    return status;
 }
 
 void

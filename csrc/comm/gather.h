@@ -6,6 +6,7 @@
 #include "base/leaf.h"
 #include "comm/agree.h"
 #include "comm/comm.h"
+#include "sys/arena.h"
 
 /* A gather between its two halves. Read-only for the caller. */
 typedef struct pa_gather {
@@ -24,12 +25,12 @@ typedef struct pa_gather {
 
 /* Collective, first half: all ranks agree on what is gathered, and who gets it (`root`,
  * or all with PA_NO_ROOT). First dimensions may differ, unless `strict`; a leaf without
- * dimensions counts as one row. `leaves` is
- * borrowed until pa_gather_fini, which is due on success only.
+ * dimensions counts as one row. `lend`, equal on all ranks, says that pa_gather_lend
+ * follows. `leaves` is borrowed until pa_gather_fini, which is due on success only.
  * Errors as pa_agree and pa_comm_meet; PA_EMEMORY breaks the group. */
 pa_status
 pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, int root,
-                bool strict, const pa_hooks *hooks, pa_error *error);
+                bool strict, bool lend, const pa_hooks *hooks, pa_error *error);
 
 /* Whether this rank gets the result. */
 bool
@@ -38,6 +39,14 @@ pa_gather_receives(const pa_gather *gather);
 /* First dimension of the result of a leaf; -1 if that does not fit. */
 int64_t
 pa_gather_rows(const pa_gather *gather, size_t leaf);
+
+/* Collective, between the halves: the results as one lease, that of leaf i at
+ * `starts[i]`; then pa_gather_finish is not called. `*lent` is the same on all ranks:
+ * false where that is not possible or came with the cards, and pa_gather_finish follows
+ * as always. `*lease` is NULL where nothing is received. Errors as pa_lend. */
+pa_status
+pa_gather_lend(pa_gather *gather, pa_lease **lease, size_t *starts, bool *lent,
+               const pa_hooks *hooks, pa_error *error);
 
 /* Collective, second half: fills `outputs[leaves]`, row-major memory of the results,
  * which is not looked at where nothing is received. A caller that cannot provide them

@@ -153,6 +153,36 @@ open_all(pa_comm *comm, const pa_card *all, const size_t *nbytes, pa_lease **lea
     return opened;
 }
 
+/* Whether lending is worth a try, and if so room for the cards of a meeting. */
+static pa_status
+begin(pa_comm *comm, uint32_t op, pa_card **all, const pa_hooks *hooks, pa_error *error)
+{
+    *all = NULL;
+    if (!comm->backend->one_host || comm->lending_refused) {
+        return PA_OK;
+    }
+    if (hooks != NULL && hooks->release != NULL) {
+        hooks->release(hooks->context);
+    }
+    *all = malloc((size_t)comm->size * sizeof **all);
+    if (*all == NULL) {
+        pa_comm_abort_memory(comm, op);
+        return pa_error_set(error, PA_EMEMORY, "%s: memory is short on rank %d",
+                            pa_op_text(op), comm->rank);
+    }
+    return PA_OK;
+}
+
+/* The second meeting: says whether this rank could do its part. */
+static pa_status
+settle(pa_comm *comm, uint32_t op, bool could, pa_card *all, bool *lent,
+       const pa_hooks *hooks, pa_error *error)
+{
+    PA_TRY(show(comm, op, could, NULL, all, lent, hooks, error));
+    comm->lending_refused = !*lent;
+    return PA_OK;
+}
+
 pa_status
 pa_lend(pa_comm *comm, uint32_t op, int to, const pa_part *parts, size_t nparts,
         const size_t *nbytes, pa_lease **leases, bool *lent, const pa_hooks *hooks,
@@ -160,30 +190,62 @@ pa_lend(pa_comm *comm, uint32_t op, int to, const pa_part *parts, size_t nparts,
 {
     *lent = false;
     memset(leases, 0, (size_t)comm->size * sizeof(pa_lease *));
-    if (!comm->backend->one_host || comm->lending_refused) {
-        return PA_OK;
-    }
-    if (hooks != NULL && hooks->release != NULL) {
-        hooks->release(hooks->context);
-    }
-    pa_card *all = malloc((size_t)comm->size * sizeof *all);
+    pa_card *all = NULL;
+    pa_status status = begin(comm, op, &all, hooks, error);
     if (all == NULL) {
-        pa_comm_abort_memory(comm, op);
-        return pa_error_set(error, PA_EMEMORY, "%s: memory is short on rank %d",
-                            pa_op_text(op), comm->rank);
+        return status;
     }
     size_t own = nbytes[comm->rank];
     pa_arena *arena = own > 0 ? put_parts(comm, parts, nparts, own) : NULL;
     bool receives = to == PA_NO_ROOT || to == comm->rank;
     bool ready = own == 0 || arena != NULL;
-    pa_status status = show(comm, op, ready, arena, all, &ready, hooks, error);
+    status = show(comm, op, ready, arena, all, &ready, hooks, error);
     if (status == PA_OK && ready) {
         bool opened = !receives || open_all(comm, all, nbytes, leases);
-        status = show(comm, op, opened, NULL, all, lent, hooks, error);
-        comm->lending_refused = status == PA_OK && !*lent;
+        status = settle(comm, op, opened, all, lent, hooks, error);
     }
     if (!*lent) {
         release_all(comm, leases);
+    }
+    free(all);
+    return status;
+}
+
+pa_status
+pa_lend_joined(pa_comm *comm, uint32_t op, int to, const pa_arena_piece *pieces,
+               size_t count, size_t nbytes, pa_lease **lease, bool *lent,
+               const pa_hooks *hooks, pa_error *error)
+{
+    *lent = false;
+    *lease = NULL;
+    pa_card *all = NULL;
+    pa_status status = begin(comm, op, &all, hooks, error);
+    if (all == NULL) {
+        return status;
+    }
+    int maker = to == PA_NO_ROOT ? 0 : to;
+    pa_arena *arena = comm->rank == maker ? find_arena(comm, nbytes) : NULL;
+    bool ready = comm->rank != maker || arena != NULL;
+    status = show(comm, op, ready, arena, all, &ready, hooks, error);
+    if (status == PA_OK && ready) {
+        pa_arena_address address;
+        memcpy(&address, all[maker].inlined, sizeof address);
+        bool could = true;
+        for (size_t i = 0; i < count && arena != NULL; i++) {
+            memcpy(pa_arena_data(arena) + pieces[i].start, pieces[i].data,
+                   pieces[i].nbytes);
+        }
+        if (arena == NULL) {
+            could = pa_arena_write(&address, nbytes, pieces, count, NULL) == PA_OK;
+        }
+        if (could && (to == PA_NO_ROOT || to == comm->rank)) {
+            could = pa_lease_open(&address, nbytes, lease, NULL) == PA_OK;
+        }
+        status = settle(comm, op, could, all, lent, hooks, error);
+    }
+    if (!*lent) {
+        pa_lease_release(*lease);
+        *lease = NULL;
     }
     free(all);
     return status;

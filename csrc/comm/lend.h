@@ -26,4 +26,13 @@ pa_lend(pa_comm *comm, uint32_t op, int to, const pa_part *parts, size_t nparts,
         const size_t *nbytes, pa_lease **leases, bool *lent, const pa_hooks *hooks,
         pa_error *error);
 
+/* Collective, like pa_lend, of one arena that all ranks write to: rank `to` makes it
+ * (the first rank with PA_NO_ROOT), of `nbytes` bytes (more than 0, equal on all
+ * ranks), and every rank writes its `pieces[count]`. `*lease` is NULL where nothing is
+ * received. */
+pa_status
+pa_lend_joined(pa_comm *comm, uint32_t op, int to, const pa_arena_piece *pieces,
+               size_t count, size_t nbytes, pa_lease **lease, bool *lent,
+               const pa_hooks *hooks, pa_error *error);
+
 #endif

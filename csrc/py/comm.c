@@ -336,10 +336,11 @@ static PyMethodDef comm_methods[] = {
      PyDoc_STR("barrier($self, /)\n--\n\n"
                "Collective. Returns when every rank has come.")},
     {"gather", PYACCEL_METHOD(pyaccel_comm_gather), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("gather($self, /, tree, strict=False, root=None)\n--\n\n"
+     PyDoc_STR("gather($self, /, tree, strict=False, root=None, copy=True)\n--\n\n"
                "Collective. The structure with each tensor or array joined over all\n"
                "ranks along its first dimension; strict refuses uneven ones. With a\n"
-               "root for that rank alone, and None for the others.")},
+               "root for that rank alone, and None for the others. Without copy the\n"
+               "arrays are read-only, and leased where ranks share memory.")},
     {"broadcast", PYACCEL_METHOD(pyaccel_comm_broadcast), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
          "broadcast($self, /, tree, root=0)\n--\n\n"

@@ -55,7 +55,8 @@ pyaccel_comm_barrier(PyObject *object, PyObject *unused)
 
 /* ---- Gather ---- */
 
-/* Makes all results. On failure the group is broken: the others have gone on. */
+/* Makes all results. On failure the group is broken, unless all values have come: the
+ * others have gone on. */
 static int
 make_results(pyaccel_call *call, const pyaccel_leaves *leaves, const pa_gather *gather,
              pyaccel_outputs *made)
@@ -66,6 +67,9 @@ make_results(pyaccel_call *call, const pyaccel_leaves *leaves, const pa_gather *
             PyErr_NoMemory();
         }
         if (rows < 0 || pyaccel_outputs_add(made, call->state, leaves, rows) < 0) {
+            if (made->lease != NULL) {
+                return -1;
+            }
             (void)pa_error_set(&call->error, PA_EMEMORY,
                                "gather: rank %d could not make its result; its own "
                                "exception says why",
@@ -77,25 +81,45 @@ make_results(pyaccel_call *call, const pyaccel_leaves *leaves, const pa_gather *
     return 0;
 }
 
+/* The results without a copy of their own, where that is possible; `*lent` tells. */
+static int
+lend_results(pyaccel_call *call, const pyaccel_leaves *leaves, pa_gather *gather,
+             pyaccel_outputs *made, bool *lent)
+{
+    made->starts = malloc((leaves->count + 1) * sizeof *made->starts);
+    if (made->starts == NULL) {
+        PyErr_NoMemory();
+        pa_comm_abort_memory(call->self->comm, PA_OP_GATHER);
+        return -1;
+    }
+    pa_status status = pa_gather_lend(gather, &made->lease, made->starts, lent,
+                                      &call->hooks, &call->error);
+    return pyaccel_call_check(call, status);
+}
+
 /* The exchange between taking apart and putting together. */
 static int
-run_gather(pyaccel_call *call, pyaccel_leaves *leaves, int root, bool strict,
+run_gather(pyaccel_call *call, pyaccel_leaves *leaves, int root, bool strict, bool copy,
            pyaccel_outputs *made)
 {
     pa_gather gather;
     pa_leaves view = pyaccel_leaves_view(leaves);
     pa_status status = pa_gather_begin(&gather, call->self->comm, &view, root, strict,
-                                       &call->hooks, &call->error);
+                                       !copy, &call->hooks, &call->error);
     if (pyaccel_call_check(call, status) < 0) {
         return -1;
     }
+    bool lent = false;
+    made->readonly = !copy;
     int failed = pyaccel_outputs_init(made, leaves->count);
     if (failed < 0) {
         pa_comm_abort_memory(call->self->comm, PA_OP_GATHER);
+    } else if (!copy && lend_results(call, leaves, &gather, made, &lent) < 0) {
+        failed = -1;
     } else if (pa_gather_receives(&gather) &&
                make_results(call, leaves, &gather, made) < 0) {
         failed = -1;
-    } else {
+    } else if (!lent) {
         status = pa_gather_finish(&gather, made->data, &call->hooks, &call->error);
         failed = pyaccel_call_check(call, status);
     }
@@ -107,15 +131,16 @@ PyObject *
 pyaccel_comm_gather(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
                     PyObject *names)
 {
-    static const char *const parameters[] = {"tree", "strict", "root"};
-    PyObject *values[3];
-    if (pyaccel_arguments_parse("gather", parameters, 3, 1, arguments, count, names,
+    static const char *const parameters[] = {"tree", "strict", "root", "copy"};
+    PyObject *values[4];
+    if (pyaccel_arguments_parse("gather", parameters, 4, 1, arguments, count, names,
                                 values) < 0) {
         return NULL;
     }
     int strict = values[1] != NULL ? PyObject_IsTrue(values[1]) : 0;
+    int copy = values[3] != NULL ? PyObject_IsTrue(values[3]) : 1;
     pyaccel_call call;
-    if (strict < 0 ||
+    if (strict < 0 || copy < 0 ||
         pyaccel_call_begin(&call, (CommObject *)object, PA_OP_GATHER) < 0) {
         return NULL;
     }
@@ -137,7 +162,9 @@ pyaccel_comm_gather(PyObject *object, PyObject *const *arguments, Py_ssize_t cou
             pyaccel_call_excuse(&call);
         }
     }
-    failed = failed < 0 ? -1 : run_gather(&call, &leaves, root, strict != 0, &made);
+    failed = failed < 0
+                 ? -1
+                 : run_gather(&call, &leaves, root, strict != 0, copy != 0, &made);
     pyaccel_call_end(&call);
     bool receives = root == PA_NO_ROOT || root == call.self->rank;
     PyObject *result =

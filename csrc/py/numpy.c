@@ -133,6 +133,25 @@ pyaccel_array_add(PyObject *object, bool write, pyaccel_leaves *leaves)
     return status;
 }
 
+/* An array over memory that `base` keeps; steals descr and base. // new */
+static PyObject *
+array_over(PyArray_Descr *descr, int32_t ndim, npy_intp *dims, char *data, int flags,
+           PyObject *base)
+{
+    PyObject *made =
+        PyArray_NewFromDescr(&PyArray_Type, descr, ndim, dims, NULL, data, flags, NULL);
+    if (made == NULL) {
+        Py_DECREF(base);
+        return NULL;
+    }
+    /* Steals the base, also on failure. */
+    if (PyArray_SetBaseObject((PyArrayObject *)made, base) < 0) {
+        Py_DECREF(made);
+        return NULL;
+    }
+    return made;
+}
+
 PyObject *
 pyaccel_array_make(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index,
                    int32_t ndim, const int64_t *shape, size_t nbytes, char **data)
@@ -164,18 +183,31 @@ pyaccel_array_make(pyaccel_state *state, const pyaccel_leaves *leaves, size_t in
         return NULL;
     }
     *data = block->data;
-    PyObject *made = PyArray_NewFromDescr(&PyArray_Type, descr, ndim, dims, NULL,
-                                          block->data, NPY_ARRAY_CARRAY, NULL);
-    if (made == NULL) {
-        Py_DECREF(base);
+    return array_over(descr, ndim, dims, block->data, NPY_ARRAY_CARRAY, base);
+}
+
+PyObject *
+pyaccel_array_leased(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index,
+                     int32_t ndim, const int64_t *shape, pa_lease *lease, size_t start,
+                     size_t nbytes)
+{
+    npy_intp dims[NPY_MAXDIMS];
+    for (int32_t d = 0; d < ndim; d++) {
+        dims[d] = (npy_intp)shape[d];
+    }
+    PyObject *base = pyaccel_block_leased(state, lease, start, nbytes);
+    if (base == NULL) {
         return NULL;
     }
-    /* Steals the base, also on failure. */
-    if (PyArray_SetBaseObject((PyArrayObject *)made, base) < 0) {
-        Py_DECREF(made);
-        return NULL;
-    }
-    return made;
+    char *data = (char *)(uintptr_t)pa_lease_data(lease) + start;
+    PyArray_Descr *descr = (PyArray_Descr *)Py_NewRef(leaves->extra[index].dtype);
+    return array_over(descr, ndim, dims, data, NPY_ARRAY_CARRAY_RO, base);
+}
+
+void
+pyaccel_array_freeze(PyObject *array)
+{
+    PyArray_CLEARFLAGS((PyArrayObject *)array, NPY_ARRAY_WRITEABLE);
 }
 
 int

@@ -3,6 +3,7 @@
 #define PYACCEL_PY_NUMPY_H
 
 #include "py/leaves.h"
+#include "sys/arena.h"
 
 /* Whether the object is an array that can be a leaf. -1 with an exception when NumPy
  * is there but cannot be used. */
@@ -20,6 +21,17 @@ pyaccel_array_add(PyObject *object, bool write, pyaccel_leaves *leaves);
 PyObject *
 pyaccel_array_make(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index,
                    int32_t ndim, const int64_t *shape, size_t nbytes, char **data);
+
+/* As pyaccel_array_make, over `nbytes` bytes of a lease from `start` on, read-only.
+ * // new */
+PyObject *
+pyaccel_array_leased(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index,
+                     int32_t ndim, const int64_t *shape, pa_lease *lease, size_t start,
+                     size_t nbytes);
+
+/* Makes an array read-only. */
+void
+pyaccel_array_freeze(PyObject *array);
 
 /* As pyaccel_tensor_write_back. */
 int

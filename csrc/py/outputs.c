@@ -6,6 +6,7 @@
 #include "py/tree.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 void
 pyaccel_outputs_empty(pyaccel_outputs *outputs)
@@ -13,12 +14,14 @@ pyaccel_outputs_empty(pyaccel_outputs *outputs)
     outputs->objects = outputs->object_inline;
     outputs->data = outputs->data_inline;
     outputs->count = 0;
+    outputs->readonly = false;
+    outputs->lease = NULL;
+    outputs->starts = NULL;
 }
 
 int
 pyaccel_outputs_init(pyaccel_outputs *outputs, size_t count)
 {
-    pyaccel_outputs_empty(outputs);
     if (count <= PYACCEL_LEAVES_INLINE) {
         return 0;
     }
@@ -41,6 +44,8 @@ pyaccel_outputs_fini(pyaccel_outputs *outputs)
     for (size_t i = 0; i < outputs->count; i++) {
         Py_XDECREF(outputs->objects[i]);
     }
+    pa_lease_release(outputs->lease);
+    free(outputs->starts);
     if (outputs->objects != outputs->object_inline) {
         free(outputs->objects);
         free(outputs->data);
@@ -55,6 +60,29 @@ pyaccel_output_make(pyaccel_state *state, const pyaccel_leaves *leaves, size_t i
     return leaves->extra[index].kind == PYACCEL_TENSOR
                ? pyaccel_tensor_make(state, leaves, index, ndim, shape, nbytes, data)
                : pyaccel_array_make(state, leaves, index, ndim, shape, nbytes, data);
+}
+
+/* The result of leaf `index`, in memory of its own or on the lease. // new */
+static PyObject *
+make_output(pyaccel_outputs *outputs, pyaccel_state *state,
+            const pyaccel_leaves *leaves, size_t index, int32_t ndim,
+            const int64_t *shape, size_t nbytes)
+{
+    bool array = leaves->extra[index].kind == PYACCEL_ARRAY;
+    if (array && outputs->lease != NULL) {
+        return pyaccel_array_leased(state, leaves, index, ndim, shape, outputs->lease,
+                                    outputs->starts[index], nbytes);
+    }
+    PyObject *made = pyaccel_output_make(state, leaves, index, ndim, shape, nbytes,
+                                         &outputs->data[index]);
+    if (made != NULL && array && outputs->readonly) {
+        pyaccel_array_freeze(made);
+    }
+    if (made != NULL && outputs->lease != NULL && nbytes > 0) {
+        memcpy(outputs->data[index],
+               pa_lease_data(outputs->lease) + outputs->starts[index], nbytes);
+    }
+    return made;
 }
 
 int
@@ -79,8 +107,7 @@ pyaccel_outputs_add(pyaccel_outputs *outputs, pyaccel_state *state,
     if (!fits) {
         PyErr_SetString(PyExc_MemoryError, "the result is too large for any memory");
     } else {
-        made = pyaccel_output_make(state, leaves, index, ndim, shape, nbytes,
-                                   &outputs->data[index]);
+        made = make_output(outputs, state, leaves, index, ndim, shape, nbytes);
     }
     shape[0] = own_rows;
     if (made == NULL) {

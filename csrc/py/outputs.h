@@ -3,11 +3,15 @@
 #define PYACCEL_PY_OUTPUTS_H
 
 #include "py/leaves.h"
+#include "sys/arena.h"
 
 typedef struct pyaccel_outputs {
     PyObject **objects; /* [count], owned */
     char **data;        /* [count], their memory */
     size_t count;
+    bool readonly;   /* arrays are */
+    pa_lease *lease; /* owned or NULL: the values stand there, at `starts` */
+    size_t *starts;  /* [count], owned or NULL */
     PyObject *object_inline[PYACCEL_LEAVES_INLINE];
     char *data_inline[PYACCEL_LEAVES_INLINE];
 } pyaccel_outputs;
@@ -32,7 +36,8 @@ pyaccel_output_make(pyaccel_state *state, const pyaccel_leaves *leaves, size_t i
                     int32_t ndim, const int64_t *shape, size_t nbytes, char **data);
 
 /* Adds the result of the next leaf: of its kind, dtype and inner shape, with `rows`
- * rows. With `rows` negative of its very shape. -1 with an exception. */
+ * rows. With `rows` negative of its very shape. With a lease arrays are views of it,
+ * and tensors copies. -1 with an exception. */
 int
 pyaccel_outputs_add(pyaccel_outputs *outputs, pyaccel_state *state,
                     const pyaccel_leaves *leaves, int64_t rows);

@@ -104,10 +104,11 @@ is_arena(const struct stat *file, const pa_arena_address *address, size_t nbytes
            (uint64_t)file->st_size >= nbytes;
 }
 
-/* Opens the arena for reading and locks it. The pid may be another process' from here,
+/* Opens the arena. The pid may be another process' from here,
  * whose descriptor may be anything: so nothing is opened that is not the file. */
 static pa_status
-open_arena(const pa_arena_address *address, size_t nbytes, int *fd, pa_error *error)
+open_arena(const pa_arena_address *address, size_t nbytes, int access, int *fd,
+           pa_error *error)
 {
     char path[64];
     (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", address->pid, address->fd);
@@ -118,23 +119,41 @@ open_arena(const pa_arena_address *address, size_t nbytes, int *fd, pa_error *er
     if (!is_arena(&file, address, nbytes)) {
         return pa_error_set(error, PA_EARGUMENT, "%s is not the arena", path);
     }
-    int opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int opened = open(path, access | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (opened < 0) {
         return pa_error_set_errno(error, "opening the arena %s", path);
     }
-    pa_status status = PA_OK;
-    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
     if (fstat(opened, &file) != 0 || !is_arena(&file, address, nbytes)) {
-        status = pa_error_set(error, PA_EARGUMENT, "%s is not the arena", path);
-    } else if (fcntl(opened, F_OFD_SETLK, &lock) != 0) {
-        status = pa_error_set_errno(error, "locking the arena %s", path);
-    }
-    if (status != PA_OK) {
         (void)close(opened);
-        return status;
+        return pa_error_set(error, PA_EARGUMENT, "%s is not the arena", path);
     }
     *fd = opened;
     return PA_OK;
+}
+
+pa_status
+pa_arena_write(const pa_arena_address *address, size_t nbytes,
+               const pa_arena_piece *pieces, size_t count, pa_error *error)
+{
+    int fd = -1;
+    PA_TRY(open_arena(address, nbytes, O_RDWR, &fd, error));
+    pa_status status = PA_OK;
+    for (size_t i = 0; i < count && status == PA_OK; i++) {
+        size_t done = 0;
+        while (done < pieces[i].nbytes && status == PA_OK) {
+            /* Without a mapping: its page faults would cost more than the copy. */
+            ssize_t wrote = pwrite(fd, pieces[i].data + done, pieces[i].nbytes - done,
+                                   (off_t)(pieces[i].start + done));
+            if (wrote > 0) {
+                done += (size_t)wrote;
+            } else if (wrote == 0 || errno != EINTR) {
+                status = pa_error_set_errno(error, "writing %zu bytes to an arena",
+                                            pieces[i].nbytes - done);
+            }
+        }
+    }
+    (void)close(fd);
+    return status;
 }
 
 pa_status
@@ -142,11 +161,16 @@ pa_lease_open(const pa_arena_address *address, size_t nbytes, pa_lease **lease,
               pa_error *error)
 {
     int fd = -1;
-    PA_TRY(open_arena(address, nbytes, &fd, error));
+    PA_TRY(open_arena(address, nbytes, O_RDONLY, &fd, error));
     pa_status status = PA_OK;
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
     pa_lease *made = calloc(1, sizeof *made);
     if (made == NULL) {
         status = pa_error_set(error, PA_EMEMORY, "no memory for a lease");
+        goto done;
+    }
+    if (fcntl(fd, F_OFD_SETLK, &lock) != 0) {
+        status = pa_error_set_errno(error, "locking descriptor %d of an arena", fd);
         goto done;
     }
     made->base = mmap(NULL, nbytes, PROT_READ, MAP_SHARED, fd, 0);

@@ -51,6 +51,19 @@ pa_arena_leased(const pa_arena *arena);
 pa_arena_address
 pa_arena_locate(const pa_arena *arena);
 
+/* A piece of memory, and where in an arena it belongs. */
+typedef struct pa_arena_piece {
+    const char *data;
+    size_t nbytes;
+    size_t start;
+} pa_arena_piece;
+
+/* Writes pieces to the first `nbytes` bytes of the arena at `address`, as the writer
+ * has asked this process to. PA_ESYSTEM, PA_EARGUMENT as pa_lease_open. */
+pa_status
+pa_arena_write(const pa_arena_address *address, size_t nbytes,
+               const pa_arena_piece *pieces, size_t count, pa_error *error);
+
 /* A reader's mapping of an arena, shared by those who hold it. */
 typedef struct pa_lease pa_lease;
 

@@ -114,13 +114,17 @@ class CannotPadNestedTensorWarning(UserWarning):
     """A nested tensor was passed to pad_across_processes, which leaves it as it is."""
 
 
-def gather(tensor, *, dst: int | None = None):
+def gather(tensor, *, dst: int | None = None, copy: bool = True):
     """Every process' tensors or arrays, joined along the first dimension in rank order.
 
     `tensor` is a nested structure, and the result is built like it. First dimensions
     may differ from process to process; a tensor without dimensions counts as one row.
     With `dst`, a rank, that process alone gets the result and the others get None.
     Alone, the argument itself.
+
+    With `copy=False`, which all processes pass or none, arrays in the result are
+    read-only. On one host they stand in memory once, for all processes, as long as any
+    of them keeps one: see `gather_object`. Tensors are always copies.
     """
     comm = _comm()
     if comm is None:
@@ -128,7 +132,7 @@ def gather(tensor, *, dst: int | None = None):
         return _checked(tensor, "_gpu_gather_one")
     if debugging():
         verify(comm, tensor, "_gpu_gather_one", _name("gather"))
-    return comm.gather(tensor, root=dst)
+    return comm.gather(tensor, root=dst, copy=copy)
 
 
 def gather_object(object: Any, *, dst: int | None = None, copy: bool = True):

@@ -70,7 +70,7 @@ gather_one(pa_comm *comm, size_t base, size_t extra)
     pa_gather gather;
     pa_error error = PA_ERROR_INIT;
     CHECK_EQUAL(
-        pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT, false, NULL, &error),
+        pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT, false, false, NULL, &error),
         PA_OK);
     size_t total = (size_t)pa_gather_rows(&gather, 0);
     CHECK_EQUAL(total, base * (size_t)size + extra * (size_t)(size * (size - 1) / 2));
@@ -240,24 +240,25 @@ call_differently(pa_comm *comm)
     pa_leaves leaves = {&leaf, 1, 1};
     pa_status status = rank == 0 ? pa_barrier(comm, NULL, &error)
                                  : pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT,
-                                                   false, NULL, &error);
+                                                   false, false, NULL, &error);
     CHECK_EQUAL(status, PA_EMISMATCH);
     CHECK(strstr(error.message, "rank 0: wait_for_everyone") != NULL);
     CHECK(strstr(error.message, "rank 1: gather of int8 [2, 4]") != NULL);
     shape[1] = rank == 0 ? 4 : 2;
     leaf.nbytes = rank == 0 ? 8 : 4;
     CHECK_EQUAL(
-        pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT, false, NULL, &error),
+        pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT, false, false, NULL, &error),
         PA_EMISMATCH);
     CHECK(strstr(error.message, "shapes") != NULL);
     shape[0] = 2 + rank;
     shape[1] = 2;
     leaf.nbytes = (size_t)shape[0] * 2;
-    CHECK_EQUAL(pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT, true, NULL, &error),
-                PA_EMISMATCH);
+    CHECK_EQUAL(
+        pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT, true, false, NULL, &error),
+        PA_EMISMATCH);
     leaves.structure = (uint64_t)rank;
     CHECK_EQUAL(
-        pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT, false, NULL, &error),
+        pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT, false, false, NULL, &error),
         PA_EMISMATCH);
     CHECK(strstr(error.message, "structures") != NULL);
     CHECK_EQUAL(pa_broadcast(comm, &(pa_leaves){0}, rank % 2, NULL, &error),

@@ -71,6 +71,27 @@ a_lease_outlives_its_arena_and_cannot_be_written(void)
     pa_lease_release(lease);
 }
 
+static void
+others_write_what_the_writer_asks_for(void)
+{
+    pa_error error = PA_ERROR_INIT;
+    pa_arena *arena = filled('w');
+    pa_arena_address address = pa_arena_locate(arena);
+    const pa_arena_piece pieces[] = {
+        {"abc", 3, 0}, {NULL, 0, 7}, {"de", 2, NBYTES - 2}};
+    CHECK_EQUAL(pa_arena_write(&address, NBYTES, pieces, 3, &error), PA_OK);
+    const char *data = pa_arena_data(arena);
+    CHECK(memcmp(data, "abcw", 4) == 0);
+    CHECK(memcmp(data + NBYTES - 3, "wde", 3) == 0);
+    CHECK(!pa_arena_leased(arena));
+    /* Its size is sealed: nothing is written beyond it. */
+    const pa_arena_piece beyond = {"x", 1, pa_arena_nbytes(arena)};
+    CHECK_EQUAL(pa_arena_write(&address, NBYTES, &beyond, 1, &error), PA_ESYSTEM);
+    address.inode++;
+    CHECK_EQUAL(pa_arena_write(&address, NBYTES, pieces, 3, &error), PA_EARGUMENT);
+    pa_arena_destroy(arena);
+}
+
 /* A child that holds what it was forked with until it is killed. */
 static pid_t
 fork_holder(void)
@@ -145,6 +166,7 @@ main(void)
     static const testing_case cases[] = {
         TESTING(the_last_holder_gives_it_back),
         TESTING(a_lease_outlives_its_arena_and_cannot_be_written),
+        TESTING(others_write_what_the_writer_asks_for),
         TESTING(a_forked_child_holds_the_lease_too),
         TESTING(nothing_else_is_opened),
     };

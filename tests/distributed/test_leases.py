@@ -1,4 +1,4 @@
-"""`gather_object(..., copy=False)`: arrays that are read where their rank put them."""
+"""`copy=False` of `gather_object` and `gather`: arrays that the ranks read together."""
 
 import os
 import signal
@@ -9,8 +9,12 @@ import torch
 from PIL import Image
 
 from pyaccel import PartialState
-from pyaccel.utils.operations import DistributedOperationException, gather_object
-from tests.distributed.values import check_same
+from pyaccel.utils.operations import (
+    DistributedOperationException,
+    gather,
+    gather_object,
+)
+from tests.distributed.values import bits, check_same
 from tests.harness import every_size, here
 
 LARGE = 300_000
@@ -208,8 +212,77 @@ def test_ranks_without_arrays(backend, size):
     backend.run(gather_nothing_large, size=size)
 
 
+def own_tree(rank, rows):
+    return {
+        "wide": np.arange(rows * 700.0).reshape(rows, 700) + rank,
+        "words": [np.full((rows, 3), rank, np.int16), np.array(rank, ">i4")],
+        "tensor": torch.full((rows, 900), float(rank)),
+        "none": np.zeros((0, 4)),
+        "strided": np.arange(40_000).reshape(200, 200)[:rows, ::2] + rank,
+    }
+
+
+def gather_trees(leases, uneven):
+    PartialState()
+    for add in range(2):
+        parts = [own_tree(r + add, 5 + uneven * 2 * r) for r in range(here.size)]
+        got = gather(parts[here.rank], copy=False)
+        for name in ("wide", "none", "strided"):
+            assert bits(got[name]) == bits(np.concatenate([p[name] for p in parts]))
+        words = [np.concatenate([p["words"][0] for p in parts])]
+        words.append(np.array([p["words"][1] for p in parts], ">i4"))
+        check_same(got["words"], words)
+        assert torch.equal(got["tensor"], torch.cat([p["tensor"] for p in parts]))
+        got["tensor"].add_(1)
+        arrays = [got["wide"], *got["words"], got["strided"]]
+        for index in range(len(arrays)):
+            assert not arrays[index].flags.writeable
+            if leases:
+                check_read_only(arrays[index])
+        # One memory for all ranks.
+        assert len(mappings("r--s")) == leases
+        del got, arrays
+        assert not mappings("r--s")
+    small = gather(np.arange(3) + here.rank, copy=False)
+    assert small.tolist() == [x + r for r in range(here.size) for x in range(3)]
+    assert not small.flags.writeable
+    empty = gather(np.zeros((here.rank, 0)), copy=False)
+    assert empty.shape == (sum(range(here.size)), 0)
+
+
+@pytest.mark.parametrize("uneven", [False, True])
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_gather_of_arrays(shm, size, uneven):
+    shm.run(gather_trees, True, uneven, size=size)
+
+
+def test_gather_of_arrays_over_torch(ranks):
+    variables = {"PYACCEL_COMM": "torch"}
+    ranks.run(gather_trees, False, True, size=2, via="variables", group_env=variables)
+
+
+def gather_array_to_one():
+    PartialState()
+    own = np.arange(9000) + here.rank
+    kept = [gather(own * add, dst=add % 3, copy=False) for add in range(6)]
+    for add, got in enumerate(kept):
+        if add % 3 != here.rank:
+            assert got is None
+        else:
+            expected = [(np.arange(9000) + rank) * add for rank in range(here.size)]
+            assert np.array_equal(got, np.concatenate(expected))
+            check_read_only(got)
+    assert len(mappings("r--s")) == 2
+
+
+def test_gather_of_arrays_to_one(shm):
+    shm.run(gather_array_to_one, size=3)
+
+
 def disagree():
     PartialState()
+    with pytest.raises(DistributedOperationException, match="copy=False"):
+        gather(np.zeros(LARGE), copy=here.rank == 0)
     with pytest.raises(DistributedOperationException, match="copy=False"):
         gather_object([np.zeros(LARGE)], copy=here.rank == 0)
     assert gather_object([here.rank], copy=False) == list(range(here.size))
@@ -226,7 +299,7 @@ def test_without_rights_they_are_copies(fresh):
         import ctypes, os
         import numpy as np
         from pyaccel import PartialState
-        from pyaccel.utils import gather_object
+        from pyaccel.utils import gather, gather_object
         rank = PartialState().process_index
         os.setresuid(*[1000 + rank] * 3) if os.getuid() == 0 else None
         if rank == 1:
@@ -236,6 +309,8 @@ def test_without_rights_they_are_copies(fresh):
             got = gather_object([np.full(9000, rank + add)], copy=False)
             assert [a[0] for a in got] == [add, 1 + add]
             assert not any(a.flags.writeable for a in got)
+            rows = gather(np.full(9000, rank + add), copy=False)
+            assert rows.tolist() == [add] * 9000 + [1 + add] * 9000
             with open("/proc/self/maps") as lines:
                 assert not [x for x in lines if "r--s" in x and "memfd" in x]
         os.write(1, b"right\\n")

@@ -269,7 +269,7 @@ static void
 gather(const call *own, const pa_hooks *hooks, pa_error *error)
 {
     pa_gather both;
-    if (pa_gather_begin(&both, here.comm, &own->leaves, PA_NO_ROOT, false, hooks,
+    if (pa_gather_begin(&both, here.comm, &own->leaves, PA_NO_ROOT, false, false, hooks,
                         error) != PA_OK) {
         return;
     }

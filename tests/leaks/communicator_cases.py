@@ -148,6 +148,15 @@ def gather_large_objects(comm, given):
     comm.gather_object(given.text * 5000)
 
 
+@case("Comm.gather", size=2, calls=60)
+def leased_arrays(comm, given):
+    comm.gather([given.large.numpy(), given.large], copy=False)
+    comm.gather(given.large.numpy(), root=1, copy=False)
+    comm.gather(given.array, copy=False)
+    with pytest.raises(Failed):
+        comm.gather(given.array, copy=bool(given.rank))
+
+
 @case("Comm.gather_object", size=2, calls=60)
 def leased_objects(comm, given):
     comm.gather_object(given.objects, copy=False)
