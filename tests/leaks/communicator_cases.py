@@ -159,7 +159,6 @@ def leased_arrays(comm, given):
 
 @case("Comm.gather_object", size=2, calls=60)
 def leased_objects(comm, given):
-    comm.gather_object(given.objects, copy=False)
     kept = [comm.gather_object([given.large.numpy()], None, False) for _ in range(2)]
     assert len(kept) == 2
     comm.gather_object([given.array], root=1, copy=False)
@@ -184,6 +183,11 @@ def images(comm, given):
 
 def flat_of(array):
     _C.arrow_bytes_of(array, array)
+
+
+@case("Comm.gather_object", size=2)
+def gather_lent_objects(comm, given):
+    comm.gather_object([given.large, given.text], copy=False)
 
 
 @case("Comm.gather_object", "Comm.broadcast_object", size=2)
@@ -234,16 +238,18 @@ def broadcast_large_object(comm, given):
 
 @case(
     *("Comm.rank", "Comm.size", "Comm.backend", "Comm.closed", "Comm.broken"),
-    "Comm.timeout",
+    *("Comm.timeout", "Comm.patience"),
     size=2,
 )
 def properties(comm, given):
     assert (comm.rank, comm.size, comm.backend) == (given.rank, 2, "shm")
     assert comm.broken is None
     assert not comm.closed
-    comm.timeout = comm.timeout
+    comm.timeout, comm.patience = comm.timeout, comm.patience
     for wrong, kind in ((0, ValueError), (given.text, TypeError)):
         with pytest.raises(kind):
             comm.timeout = wrong
+    with pytest.raises(TypeError):
+        comm.patience = given.text
     with pytest.raises(AttributeError):
         del comm.timeout
