@@ -2,7 +2,8 @@
 
 Each `tests/c/test_NAME.c` has its own `main` and is linked with every source of the
 core. Objects are kept in build/c and made anew when a source or a header is newer, so
-that a second run only runs. From the command line: `python -m tests.c.runner`.
+that a second run only runs. From the command line: `python -m tests.c.runner`, and with
+`--under memcheck` the same under valgrind, which sees what was read but never written.
 """
 
 import argparse
@@ -25,10 +26,20 @@ WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 SANITIZERS = {
     "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
     "thread": ["-fsanitize=thread"],
+    "memcheck": [],
 }
+
+# How valgrind runs a program. Its threads take turns, fairly: a rank that spins would
+# else keep the turn from who it waits for.
+MEMCHECK = ["valgrind", "--quiet", "--fair-sched=yes", "--error-exitcode=99"]
+MEMCHECK += ["--leak-check=full", "--errors-for-leak-kinds=definite"]
 
 # Programs whose threads share memory: only these run under the thread sanitizer.
 THREADED = ("test_comm", "test_comm_lend", "test_store_net", "test_sys_shared")
+
+# Programs that valgrind does not run as the kernel does: it makes vfork a fork, after
+# which a child cannot tell its parent why nothing was executed.
+NOT_UNDER_MEMCHECK = ("test_spawn",)
 
 # No file, shared memory included, may grow beyond this in a test program: the system
 # refuses at once instead of reserving page by page and ending processes for want of
@@ -60,8 +71,11 @@ def programs():
     return sorted(path.stem for path in HERE.glob("test_*.c"))
 
 
-def kinds_of(program):
-    """Under which sanitizers a program runs."""
+def kinds_of(program, under=None):
+    """What a program runs under: `under` if it can, by default its sanitizers."""
+    if under is not None:
+        skipped = under == "memcheck" and program in NOT_UNDER_MEMCHECK
+        return [] if skipped else [under]
     return ["address", "thread"] if program.startswith(THREADED) else ["address"]
 
 
@@ -69,6 +83,8 @@ def unavailable(kind):
     """Why programs cannot be built and run under a sanitizer here; None if they can."""
     if compiler() is None:
         return "there is no C compiler: install gcc or clang, or name one in CC"
+    if kind == "memcheck":
+        return None if shutil.which("valgrind") else "there is no valgrind: install it"
     folder = build_folder(kind)
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / "probe.c"
@@ -145,8 +161,9 @@ def limit_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
 
 
-def run(executable):
-    """Runs a test program; its exit status (negative: a signal) and its output."""
+def run(executable, under=()):
+    """Runs a test program, by the command `under` if one is given; its exit status
+    (negative: a signal) and its output."""
     environment = {
         **os.environ,
         "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
@@ -156,7 +173,7 @@ def run(executable):
     try:
         # Signals as Python has them: what is beyond the limit is an error, no signal.
         result = run_quietly(
-            [executable],
+            [*under, executable],
             env=environment,
             preexec_fn=limit_files,
             restore_signals=False,
@@ -171,14 +188,15 @@ def main():
     """Runs the programs named on the command line, or all; 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("program", nargs="*", help="such as test_hash; all by default")
-    parser.add_argument("--sanitizer", choices=sorted(SANITIZERS))
+    parser.add_argument("--under", choices=sorted(SANITIZERS))
     options = parser.parse_args()
     failed = 0
     for program in options.program or programs():
-        for kind in [options.sanitizer] if options.sanitizer else kinds_of(program):
+        for kind in kinds_of(program, options.under):
             if reason := unavailable(kind):
                 sys.exit(reason)
-            status, output = run(build(program, kind))
+            under = MEMCHECK if kind == "memcheck" else ()
+            status, output = run(build(program, kind), under)
             failed += status != 0
             print(f"{program} ({kind}): {'ok' if status == 0 else f'failed, {status}'}")
             if status != 0:

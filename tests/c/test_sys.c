@@ -203,13 +203,17 @@ an_ended_process_is_seen(void)
     }
     (void)close(gate[0]);
     int pidfd = (int)syscall(SYS_pidfd_open, child, 0);
-    CHECK(pidfd >= 0);
+    /* Old kernels and valgrind have none: nobody can be watched then. */
+    bool watched = pidfd >= 0 || errno != ENOSYS;
+    CHECK(pidfd >= 0 || !watched);
     CHECK(!pa_process_ended(pidfd));
     CHECK(!pa_process_ended(-1));
     (void)close(gate[1]);
     CHECK(waitpid(child, NULL, 0) == child);
-    CHECK(pa_process_ended(pidfd));
-    (void)close(pidfd);
+    CHECK(pa_process_ended(pidfd) == watched);
+    if (watched) {
+        (void)close(pidfd);
+    }
 }
 
 static void
