@@ -27,6 +27,7 @@ NAMES = (
     "store",
     "memory",
     "failure",
+    "check",
 )
 
 
