@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NDIM = 2, WARM_UP = 3 };
+enum { NDIM = 2, WARM_UP = 3, LEAVES_MAX = 100000 };
 
 static double
 sample(const pa_leaves *leaves, long batch)
@@ -31,7 +31,7 @@ main(int argc, char **argv)
     long count = argc == 4 ? strtol(argv[1], NULL, 10) : 0;
     long batch = argc == 4 ? strtol(argv[2], NULL, 10) : 0;
     long samples = argc == 4 ? strtol(argv[3], NULL, 10) : 0;
-    if (count < 1 || batch < 1 || samples < 1) {
+    if (count < 1 || count > LEAVES_MAX || batch < 1 || samples < 1) {
         (void)fprintf(stderr, "usage: check LEAVES BATCH SAMPLES\n");
         return 2;
     }
@@ -43,8 +43,6 @@ main(int argc, char **argv)
     }
     for (long i = 0; i < count; i++) {
         at[i] = (pa_leaf){
-            .nbytes = 32 * 128 * 4,
-            .itemsize = 4,
             .shape = shape,
             .ndim = NDIM,
             .dtype = {.code = 2, .bits = 32, .lanes = 1},

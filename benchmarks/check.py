@@ -1,8 +1,4 @@
-"""How long does a rank compute in every collective to tell that all make the same call?
-
-In C and alone: the fingerprint of the leaves, without Python and without an exchange.
-accelerate has nothing like it outside its debug mode.
-"""
+"""How long does a rank take in a collective to tell whether all make the same call?"""
 
 from __future__ import annotations
 
@@ -22,7 +18,10 @@ SOURCES = ("clock", "dtype", "hash", "leaf", "status")
 
 
 class Check:
-    """A contestant: the core's own function, in a program of its own."""
+    """A contestant: the core's own function in a C program, without an exchange.
+
+    accelerate has nothing like it outside its debug mode.
+    """
 
     def __init__(self, program: Path, leaves: int) -> None:
         self.command = [str(program), str(leaves), str(BATCH)]
