@@ -3,8 +3,8 @@
  *
  * The object is called with the interpreter lock held and has these methods; what they
  * raise is what the operation raises, and breaks the group. `timeout` is the deadline
- * in seconds of the whole call, infinite for none; `patience` the seconds after which it
- * says on stderr for whom it waits.
+ * in seconds of the whole call, infinite for none; `patience` the seconds after which
+ * it says on stderr for whom it waits.
  *
  *   show(op: str, timeout: float, card: bytes, ahead: memoryview | None,
  *        sizes: list[int]) -> None
