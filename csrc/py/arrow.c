@@ -2,7 +2,6 @@
 #include "py/arrow.h"
 
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* The two structs of Arrow's C data interface, in its order. */
@@ -45,11 +44,9 @@ static const element elements[] = {
 };
 
 typedef struct ArrowObject {
-    PyObject_HEAD const element *element;
-    char *data;
+    PyObject_HEAD char *data;
     Py_ssize_t nbytes;
-    PyObject *owner; /* an array's capsule, or NULL: `view` keeps the memory */
-    Py_buffer view;
+    PyObject *owner; /* the array's capsule */
 } ArrowObject;
 
 static const element *
@@ -66,29 +63,12 @@ find_element(const char *format)
     return NULL;
 }
 
-/* A new object without memory. // new */
-static ArrowObject *
-arrow_new(pyaccel_state *state, const element *kind)
-{
-    ArrowObject *self =
-        PyObject_New(ArrowObject, (PyTypeObject *)state->ArrowBytesType);
-    if (self != NULL) {
-        self->element = kind;
-        self->data = NULL;
-        self->nbytes = 0;
-        self->owner = NULL;
-        self->view = (Py_buffer){0};
-    }
-    return self;
-}
-
 static void
 arrow_dealloc(PyObject *object)
 {
     ArrowObject *self = (ArrowObject *)object;
     PyTypeObject *type = Py_TYPE(object);
-    PyBuffer_Release(&self->view);
-    Py_XDECREF(self->owner);
+    Py_DECREF(self->owner);
     PyObject_Free(self);
     Py_DECREF(type);
 }
@@ -100,127 +80,6 @@ arrow_getbuffer(PyObject *object, Py_buffer *view, int flags)
     /* Nobody writes to an array of Arrow's; but what is pickled as read-only arrives as
      * read-only, and the receiver's memory is its own. */
     return PyBuffer_FillInfo(view, object, self->data, self->nbytes, 0, flags);
-}
-
-/* ---- Giving memory away as an array ---- */
-
-static void
-schema_release(arrow_schema *schema)
-{
-    schema->release = NULL;
-}
-
-/* Called by whoever took the array over, on any thread. */
-static void
-array_release(arrow_array *array)
-{
-    PyGILState_STATE gil = PyGILState_Ensure();
-    Py_DECREF((PyObject *)array->private_data);
-    PyGILState_Release(gil);
-    free(array->buffers);
-    array->release = NULL;
-}
-
-static void
-schema_capsule_free(PyObject *capsule)
-{
-    arrow_schema *schema = PyCapsule_GetPointer(capsule, schema_name);
-    if (schema->release != NULL) {
-        schema->release(schema);
-    }
-    free(schema);
-}
-
-static void
-array_capsule_free(PyObject *capsule)
-{
-    arrow_array *array = PyCapsule_GetPointer(capsule, array_name);
-    if (array->release != NULL) {
-        array->release(array);
-    }
-    free(array);
-}
-
-static PyObject *
-make_schema(const ArrowObject *self)
-{
-    arrow_schema *schema = calloc(1, sizeof *schema);
-    if (schema == NULL) {
-        return PyErr_NoMemory();
-    }
-    schema->format = self->element->format;
-    schema->name = "";
-    schema->release = schema_release;
-    PyObject *capsule = PyCapsule_New(schema, schema_name, schema_capsule_free);
-    if (capsule == NULL) {
-        free(schema);
-    }
-    return capsule;
-}
-
-static PyObject *
-make_array(ArrowObject *self)
-{
-    arrow_array *array = calloc(1, sizeof *array);
-    const void **buffers = calloc(2, sizeof *buffers);
-    PyObject *capsule = NULL;
-    if (array == NULL || buffers == NULL) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    buffers[1] = self->data;
-    array->length = self->nbytes / self->element->nbytes;
-    array->n_buffers = 2;
-    array->buffers = buffers;
-    array->release = array_release;
-    array->private_data = self;
-    capsule = PyCapsule_New(array, array_name, array_capsule_free);
-    if (capsule != NULL) {
-        Py_INCREF((PyObject *)self);
-        return capsule;
-    }
-done:
-    free(buffers);
-    free(array);
-    return capsule;
-}
-
-static PyObject *
-arrow_c_array(PyObject *object, PyObject *requested)
-{
-    (void)requested;
-    ArrowObject *self = (ArrowObject *)object;
-    PyObject *schema = make_schema(self);
-    PyObject *array = schema != NULL ? make_array(self) : NULL;
-    PyObject *both = array != NULL ? PyTuple_Pack(2, schema, array) : NULL;
-    Py_XDECREF(schema);
-    Py_XDECREF(array);
-    return both;
-}
-
-/* ---- Taking memory ---- */
-
-static PyObject *
-arrow_bytes(PyObject *module, PyObject *arguments)
-{
-    const char *format = NULL;
-    PyObject *buffer = NULL;
-    if (!PyArg_ParseTuple(arguments, "sO:arrow_bytes", &format, &buffer)) {
-        return NULL;
-    }
-    const element *kind = find_element(format);
-    ArrowObject *self =
-        kind != NULL ? arrow_new(pyaccel_state_get(module), kind) : NULL;
-    if (self == NULL) {
-        return NULL;
-    }
-    if (PyObject_GetBuffer(buffer, &self->view, PyBUF_SIMPLE) < 0) {
-        Py_DECREF((PyObject *)self);
-        return NULL;
-    }
-    self->data = self->view.buf;
-    self->nbytes = self->view.len;
-    return (PyObject *)self;
 }
 
 /* The flat array in an array: itself, or the only child of fixed-size lists. NULL if it
@@ -268,7 +127,9 @@ arrow_bytes_of(PyObject *module, PyObject *arguments)
         PyErr_SetString(PyExc_ValueError, "an Arrow array that fits no memory");
         return NULL;
     }
-    ArrowObject *self = arrow_new(pyaccel_state_get(module), kind);
+    pyaccel_state *state = pyaccel_state_get(module);
+    ArrowObject *self =
+        PyObject_New(ArrowObject, (PyTypeObject *)state->ArrowBytesType);
     if (self == NULL) {
         return NULL;
     }
@@ -278,32 +139,10 @@ arrow_bytes_of(PyObject *module, PyObject *arguments)
     return (PyObject *)self;
 }
 
-static PyObject *
-arrow_get_format(PyObject *object, void *closure)
-{
-    (void)closure;
-    return PyUnicode_FromString(((ArrowObject *)object)->element->format);
-}
-
-static PyGetSetDef arrow_members[] = {
-    {"format", arrow_get_format, NULL, PyDoc_STR("Arrow's letter of an element."),
-     NULL},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMethodDef arrow_methods[] = {
-    {"__arrow_c_array__", arrow_c_array, METH_VARARGS,
-     PyDoc_STR("__arrow_c_array__($self, requested_schema=None, /)\n--\n\n"
-               "The memory as capsules of a schema and an array.")},
-    {NULL, NULL, 0, NULL},
-};
-
 static PyType_Slot arrow_slots[] = {
     {Py_tp_dealloc, PYACCEL_SLOT(arrow_dealloc)},
-    {Py_tp_methods, arrow_methods},
-    {Py_tp_getset, arrow_members},
     {Py_bf_getbuffer, PYACCEL_SLOT(arrow_getbuffer)},
-    {Py_tp_doc, "Flat memory as Arrow passes it on. Private."},
+    {Py_tp_doc, "The memory of a flat array of Arrow's. Private."},
     {0, NULL},
 };
 
@@ -316,9 +155,6 @@ static PyType_Spec arrow_spec = {
 };
 
 static PyMethodDef arrow_module_methods[] = {
-    {"arrow_bytes", arrow_bytes, METH_VARARGS,
-     PyDoc_STR("arrow_bytes($module, format, buffer, /)\n--\n\n"
-               "The buffer's memory, of elements of Arrow's format.")},
     {"arrow_bytes_of", arrow_bytes_of, METH_VARARGS,
      PyDoc_STR("arrow_bytes_of($module, schema, array, /)\n--\n\n"
                "The memory of the flat array in two capsules of Arrow's.")},

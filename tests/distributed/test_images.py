@@ -4,6 +4,7 @@ import pickle
 import sys
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
@@ -76,25 +77,45 @@ def test_large_images(shm):
     shm.run(gather_large, size=2)
 
 
-def gather_without_export():
+def gather_without_export(told):
     PartialState()
-    # As before Pillow had it.
+    version, PIL.__version__ = PIL.__version__, told
     export = Image.Image.__arrow_c_array__
     del Image.Image.__arrow_c_array__
     try:
         gather_modes((301, 257))
     finally:
+        PIL.__version__ = version
         Image.Image.__arrow_c_array__ = export
 
 
-def test_a_pillow_that_exports_nothing(shm):
-    shm.run(gather_without_export, size=2)
+def test_a_pillow_whose_export_is_not_safe(shm):
+    shm.run(gather_without_export, "12.3.0", size=2)
+
+
+def gather_borrowed():
+    PartialState()
+    pixels = np.full((200, 200, 4), here.rank, np.uint8)
+    own = [Image.fromarray(pixels), Image.fromarray(pixels[..., 0])]
+    again = gather_object(gather_object(own))
+    assert len(again) == 2 * here.size * here.size
+    for index, image in enumerate(again):
+        rank = index // 2 % here.size
+        assert set(image.tobytes()) == {rank}
+        image.paste(7, (0, 0, 200, 200))
+    assert set(pixels.ravel()) == {here.rank}
+    assert set(own[1].tobytes()) == {here.rank}
+
+
+def test_images_over_memory_of_others(backend):
+    backend.run(gather_borrowed, size=2)
 
 
 def test_pixels_travel_beside_the_pickle():
     for image, nbytes in (
         (noise("RGB", (301, 257), 0), 301 * 257 * 4),
         (noise("I;16", (301, 257), 0), 301 * 257 * 2),
+        (noise("1", (301, 257), 0), 38 * 257),
         (noise("RGB", SIZES[3], 0), 2900 * 1500 * 3),
     ):
         buffers = []
@@ -102,15 +123,13 @@ def test_pixels_travel_beside_the_pickle():
         assert [memoryview(buffer).nbytes for buffer in buffers] == [nbytes]
 
 
-def test_arrays_of_arrow_that_are_not_flat():
-    with pytest.raises(ValueError, match="of n is not known"):
-        _C.arrow_bytes("n", b"")
-    with pytest.raises(TypeError):
-        _C.arrow_bytes("C", 5)
-    schema, array = _C.arrow_bytes("C", b"abc").__arrow_c_array__()
-    assert bytes(_C.arrow_bytes_of(schema, array)) == b"abc"
+def test_capsules_that_hold_no_flat_array():
+    schema, array = noise("L", (20, 30), 0).__arrow_c_array__()
+    assert memoryview(_C.arrow_bytes_of(schema, array)).nbytes == 600
     with pytest.raises(ValueError, match="PyCapsule"):
         _C.arrow_bytes_of(array, schema)
+    with pytest.raises(TypeError):
+        _C.arrow_bytes_of(schema)
 
 
 class Picture(Image.Image):
