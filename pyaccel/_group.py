@@ -89,12 +89,11 @@ def join(world: World, backend: str | None, options: dict[str, Any]) -> None:
     _control.set_for_children()
 
 
-def exchange(joined: _C.Comm, own: Any) -> list[Any]:
+def exchange(joined: _C.Comm, own: Any, operation: str) -> list[Any]:
     """What every rank says of itself, in rank order, within an operation of ours."""
-    # Without the barrier, a script's gather_object on another rank, called out of step,
-    # would be taken for this one.
-    joined.barrier()
-    return joined.gather_object(own)
+    # A script's gather_object on another rank, called out of step, is not taken for
+    # this one: its purpose is another.
+    return joined.gather_object(own, purpose=operation)
 
 
 def leave() -> None:

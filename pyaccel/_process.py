@@ -90,7 +90,7 @@ def _goes_first(operation: str, is_first: bool) -> Iterator[None]:
         yield
         return
     if not is_first:
-        _raise_first(operation, _group.exchange(comm, None))
+        _raise_first(operation, _group.exchange(comm, None, operation))
         yield
         return
     try:
@@ -98,9 +98,9 @@ def _goes_first(operation: str, is_first: bool) -> Iterator[None]:
     except BaseException as error:
         # The block's own error matters more than one in telling the others of it.
         with suppress(_C.DistributedOperationException):
-            _group.exchange(comm, f"{type(error).__name__}: {error}")
+            _group.exchange(comm, f"{type(error).__name__}: {error}", operation)
         raise
-    _raise_first(operation, _group.exchange(comm, None))
+    _raise_first(operation, _group.exchange(comm, None, operation))
 
 
 def _raise_first(operation: str, errors: list[str | None]) -> None:

@@ -29,7 +29,7 @@ class Positions:
         self.step = 0
         self._store, self._rank, self._size = store, rank, size
         self._op = ""
-        self._operation = 0  # its number
+        self.operation = 0  # number of the operation that this rank is in
         self._entered = 0  # the step in which it began
         self._before = ("", 0, 0)  # the same three of the exchange before
         self._streams = False
@@ -45,12 +45,12 @@ class Positions:
 
     def enter(self, op: str) -> None:
         """This rank shows a card."""
-        self._before = (self._op, self._operation, self._entered)
+        self._before = (self._op, self.operation, self._entered)
         self.step += 1
         if self.step > 1 and not self._known:
             self._who(0)  # The store may end with its rank: nobody could be asked then.
         self._op, self._entered, self._streams = op, self.step, False
-        self._operation += op != _COMPARING
+        self.operation += op != _COMPARING
 
     def go_on(self) -> None:
         """This rank streams in the operation that it has entered."""
@@ -111,7 +111,7 @@ class Positions:
         site = _at(_C.call_site())
         text = (
             f"{op} on torch: {self._name(first)} {how} {where} {op} "
-            f"(operation {self._operation}){site}"
+            f"(operation {self.operation}){site}"
         )
         if not self._streams:
             text += f"; {self._last(first)}"
@@ -133,7 +133,7 @@ class Positions:
         return ":" + "".join(lines)
 
     def _line(self, rank: int, missing: list[int]) -> str:
-        now = f"{self._op} (operation {self._operation})"
+        now = f"{self._op} (operation {self.operation})"
         if rank == self._rank:
             return f"waits in {now}{_at(self._site or _C.call_site())}"
         if rank not in missing:

@@ -60,16 +60,15 @@ class _Scratch:
 
 
 class _Watch:
-    """One wait: for what, since when and until when, and what was said of it."""
+    """One wait: for what, since when, until when, and when that is to be said."""
 
-    __slots__ = ("began", "deadline", "op", "patience", "warned")
+    __slots__ = ("began", "deadline", "op", "patience")
 
     def __init__(self, op: str, timeout: float, patience: float):
         self.op = op
         self.began = time.monotonic()
         self.deadline = self.began + timeout
         self.patience = patience
-        self.warned = False
 
 
 class TorchTransport:
@@ -85,6 +84,7 @@ class TorchTransport:
         self._rank = distributed.get_rank()
         self._size = distributed.get_world_size()
         self._positions = Positions(store, self._rank, self._size)
+        self._warned = 0  # number of the last operation of which a wait was said
         self._scratch = _Scratch(self._rank, [1] * self._size)
         self._works: list[Any] = []  # operations of torch that are not over
         self._left = time.monotonic()  # when this rank left its last operation
@@ -205,8 +205,8 @@ class TorchTransport:
         """Tells the others at once that this rank waits, and the user once for whom."""
         self._positions.tell()
         waited = time.monotonic() - watch.began
-        if waited >= watch.patience and not watch.warned:
-            watch.warned = True
+        if waited >= watch.patience and self._warned != self._positions.operation:
+            self._warned = self._positions.operation
             text = self._positions.long(watch.op, waited)
             print(f"pyaccel: {text}", file=sys.stderr)
 

@@ -358,10 +358,12 @@ static PyMethodDef comm_methods[] = {
          "that the longest one has on any rank.")},
     {"gather_object", PYACCEL_METHOD(pyaccel_comm_gather_object),
      METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("gather_object($self, /, value, root=None, copy=True)\n--\n\n"
+     PyDoc_STR("gather_object($self, /, value, root=None, copy=True, purpose=...)\n"
+               "--\n\n"
                "Collective. A list of every rank's object, in rank order; with a root\n"
                "for that rank alone, and None for the others. Without copy the large\n"
-               "buffers in them are read-only, and leased where ranks share memory.")},
+               "buffers in them are read-only, and leased where ranks share memory. A\n"
+               "purpose must be equal on all ranks, and is named where they differ.")},
     {"broadcast_object", PYACCEL_METHOD(pyaccel_comm_broadcast_object),
      METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("broadcast_object($self, /, value, root=0, length=0)\n--\n\n"

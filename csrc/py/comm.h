@@ -29,6 +29,7 @@ typedef struct pyaccel_call {
     pa_error error;
     PyObject *tree; /* borrowed or NULL: what the script passed */
     uint32_t op;
+    int warned; /* the text about a long wait was written */
 } pyaccel_call;
 
 /* Checks the handle and takes its lock. -1 with an exception, and then no end is due.

@@ -44,11 +44,15 @@ tick_hook(void *context, uint64_t waited_ns, int missing)
     return go_on;
 }
 
-/* Says to the user whom we wait for. */
+/* Says to the user, once an operation, whom we wait for. */
 static void
 lasts_hook(void *context, const char *text)
 {
     pyaccel_call *call = context;
+    if (call->warned) {
+        return;
+    }
+    call->warned = 1;
     bool released = call->thread != NULL;
     pyaccel_call_resume(call);
     PyObject *line = PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");

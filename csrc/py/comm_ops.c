@@ -263,28 +263,46 @@ run_parcels(pyaccel_call *call, PyObject *value, int from, int to, bool lend,
     return failed;
 }
 
+/* Writes what ranks exchange objects for to `words`, which stay without a purpose. */
+static int
+read_purpose(PyObject *object, char *words, size_t capacity)
+{
+    if (object == NULL) {
+        return 0;
+    }
+    PyObject *bytes = PyUnicode_AsUTF8String(object);
+    if (bytes == NULL) {
+        return -1;
+    }
+    (void)snprintf(words, capacity, "for %s", PyBytes_AsString(bytes));
+    Py_DECREF(bytes);
+    return 0;
+}
+
 PyObject *
 pyaccel_comm_gather_object(PyObject *object, PyObject *const *arguments,
                            Py_ssize_t count, PyObject *names)
 {
-    static const char *const parameters[] = {"value", "root", "copy"};
-    PyObject *values[3];
+    static const char *const parameters[] = {"value", "root", "copy", "purpose"};
+    PyObject *values[4];
     pyaccel_call call;
-    if (pyaccel_arguments_parse("gather_object", parameters, 3, 1, arguments, count,
+    if (pyaccel_arguments_parse("gather_object", parameters, 4, 1, arguments, count,
                                 names, values) < 0) {
         return NULL;
     }
     int copy = values[2] != NULL ? PyObject_IsTrue(values[2]) : 1;
-    if (copy < 0 ||
+    char words[64] = "copy=False";
+    if (copy < 0 || read_purpose(values[3], words, sizeof words) < 0 ||
         pyaccel_call_begin(&call, (CommObject *)object, PA_OP_GATHER_OBJECT) < 0) {
         return NULL;
     }
+    bool said = copy == 0 || values[3] != NULL;
     pa_parcels parcels = {0};
     int root = PA_NO_ROOT;
     int failed = read_receiver(&call, values[1], &root);
     failed = failed < 0 ? -1
                         : run_parcels(&call, values[0], PA_NO_ROOT, root, copy == 0,
-                                      copy == 0 ? "copy=False" : NULL, &parcels);
+                                      said ? words : NULL, &parcels);
     pyaccel_call_end(&call);
     if (failed == 0 && root != PA_NO_ROOT && root != call.self->rank) {
         pa_parcels_fini(&parcels);

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Whether a frame is of pyaccel itself; its examples are scripts like any other. */
+/* Whether a frame is of pyaccel itself, or of contextlib, which runs our context
+ * managers; pyaccel's examples are scripts like any other. */
 static bool
 frame_is_own(PyObject *frame)
 {
@@ -17,8 +18,9 @@ frame_is_own(PyObject *frame)
     PyObject *bytes =
         name != NULL && PyUnicode_Check(name) ? PyUnicode_AsUTF8String(name) : NULL;
     const char *text = bytes != NULL ? PyBytes_AsString(bytes) : "";
-    bool own = strncmp(text, package, sizeof package - 1) == 0 &&
-               strncmp(text, examples, sizeof examples - 1) != 0;
+    bool own = strcmp(text, "contextlib") == 0 ||
+               (strncmp(text, package, sizeof package - 1) == 0 &&
+                strncmp(text, examples, sizeof examples - 1) != 0);
     Py_XDECREF(bytes);
     Py_XDECREF(name);
     Py_XDECREF(globals);

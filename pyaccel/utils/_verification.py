@@ -20,7 +20,7 @@ def share(comm: "_C.Comm", operation: str, own, refused: Exception | None) -> li
     """Collective. What every rank says, in rank order. A rank that has an error instead
     raises it, and the others one that names the rank and says what it was."""
     said = None if refused is None else str(refused)
-    reports = _group.exchange(comm, (own, said))
+    reports = _group.exchange(comm, (own, said), operation)
     if refused is not None:
         raise refused
     for rank, (_, said) in enumerate(reports):

@@ -1,7 +1,8 @@
 """Random programs of collectives in which a rank is killed, stops, is late or differs.
 
 None hangs, none gives wrong data, and every rank that goes on is told who is to blame.
-A program is made of the number in its test's name: `-k "test_killed and 17"` runs it again.
+A program follows from the number in its test's name: `-k "test_killed and 17"` runs one
+again.
 """
 
 import os

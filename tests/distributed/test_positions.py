@@ -8,11 +8,19 @@ import pytest
 import torch
 
 from pyaccel import PartialState, _group
-from pyaccel.utils import broadcast, gather, gather_object, reduce
+from pyaccel.utils import (
+    broadcast,
+    broadcast_object_list,
+    gather,
+    gather_object,
+    pad_across_processes,
+    reduce,
+)
 from pyaccel.utils.operations import (
     DistributedOperationException,
     DistributedPeerError,
     DistributedTimeoutError,
+    copy_tensor_to_devices,
 )
 from tests.harness import here
 
@@ -142,6 +150,59 @@ def test_a_long_wait_is_said_once_with_positions(backend, call):
     assert "- rank 1: has not come; it was last in wait_for_everyone" in text
     assert re.search(rf"- rank 0: waits in {name} .* at {THIS}:\d+\n$", text)
     assert text.count("has waited") == 1
+
+
+def first(name):
+    with getattr(PartialState(), name)():
+        pass
+
+
+# Every operation, and how it is called where the ranks' calls are listed.
+CALLS = {
+    "wait_for_everyone": (barrier, "wait_for_everyone"),
+    "gather": (gather_one, "gather of"),
+    "gather_object": (lambda: gather_object([1]), "gather_object at"),
+    "broadcast": (lambda: broadcast(torch.ones(1)), "broadcast from rank 0 of"),
+    "broadcast_object_list": (
+        lambda: broadcast_object_list([1]),
+        "broadcast_object_list(a list of 1) from rank 0 at",
+    ),
+    "reduce": (lambda: reduce(torch.ones(1)), "reduce(mean, scale=1) of"),
+    "pad": (lambda: pad_across_processes(torch.ones(1)), "pad_across_processes("),
+    "copy": (
+        lambda: copy_tensor_to_devices(torch.ones(1) if here.rank == 0 else None),
+        "(for copy_tensor_to_devices) at",
+    ),
+    "first": (
+        lambda: first("main_process_first"),
+        "(for main_process_first) at",
+    ),
+    "local first": (
+        lambda: first("local_main_process_first"),
+        "(for local_main_process_first) at",
+    ),
+}
+
+
+def differs(name):
+    """Rank 1 makes another call than rank 0."""
+    barrier()
+    other = "gather" if name == "reduce" else "reduce"
+    call, _ = CALLS[name if here.rank == 0 else other]
+    with pytest.raises(DistributedOperationException) as caught:
+        call()
+    assert gather_object([here.rank]) == [0, 1]
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_each_call_is_listed_with_its_line(backend, name):
+    first, second = backend.run(differs, name, size=2)
+    assert first == second
+    own = first.splitlines()[1]
+    assert own.startswith("  - rank 0: ")
+    assert CALLS[name][1] in own
+    assert re.search(rf" at {THIS}:\d+$", own)
 
 
 def goes_on():
