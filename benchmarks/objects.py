@@ -148,7 +148,7 @@ CASES = (
         "8 PIL images of 512x512",
         gathering(pil_images),
         floor=copies(6 * MIB, ranks=2, times=2),
-        goal=Goal(times=2),
+        goal=Goal(times=4),
     ),
     Case("list of arrays of 100 MB", gathering(arrays), goal=Goal(times=6)),
     Case("small dict", gathering(small_dict), ranks=4, goal=Goal(times=40)),
