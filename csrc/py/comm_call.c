@@ -7,6 +7,7 @@
 #include "py/site.h"
 
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -212,8 +213,15 @@ pyaccel_call_excuse(pyaccel_call *call)
     const char *said = bytes != NULL ? PyBytes_AsString(bytes) : NULL;
     /* Nothing that went wrong with the text may replace the exception itself. */
     PyErr_Clear();
-    pa_status status = pa_comm_excuse(
-        call->self->comm, call->op, said != NULL ? said : "an exception", &call->hooks);
+    /* A long text is cut rather than the place, and so is a long place. */
+    char site[PA_CARD_INLINE / 2];
+    char whole[PA_CARD_INLINE + 1];
+    pyaccel_site_format(site, sizeof site);
+    int room = (int)(sizeof whole - sizeof " at " - strlen(site));
+    (void)snprintf(whole, sizeof whole, "%.*s%s%s", room,
+                   said != NULL ? said : "an exception", site[0] != '\0' ? " at " : "",
+                   site);
+    pa_status status = pa_comm_excuse(call->self->comm, call->op, whole, &call->hooks);
     pyaccel_call_resume(call);
     Py_XDECREF(name);
     Py_XDECREF(text);

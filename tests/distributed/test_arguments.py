@@ -1,5 +1,8 @@
 """Arguments of operations that some or all ranks get wrong: every rank says so."""
 
+import os
+import re
+
 import pytest
 import torch
 
@@ -91,6 +94,8 @@ def long_text():
 def test_texts_beyond_ascii(ranks):
     text, _ = ranks.run(long_text, size=2)
     assert "RuntimeError: xéé" in text
+    # Where it stands is not cut with it.
+    assert re.search(rf" at .*{os.path.basename(__file__)}:\d+$", text), text
 
 
 def debug_leaf():
