@@ -114,10 +114,9 @@ run_gather(pyaccel_call *call, pyaccel_leaves *leaves, int root, bool strict, bo
     int failed = pyaccel_outputs_init(made, leaves->count);
     if (failed < 0) {
         pa_comm_abort_memory(call->self->comm, PA_OP_GATHER);
-    } else if (!copy && lend_results(call, leaves, &gather, made, &lent) < 0) {
-        failed = -1;
-    } else if (pa_gather_receives(&gather) &&
-               make_results(call, leaves, &gather, made) < 0) {
+    } else if ((!copy && lend_results(call, leaves, &gather, made, &lent) < 0) ||
+               (pa_gather_receives(&gather) &&
+                make_results(call, leaves, &gather, made) < 0)) {
         failed = -1;
     } else if (!lent) {
         status = pa_gather_finish(&gather, made->data, &call->hooks, &call->error);

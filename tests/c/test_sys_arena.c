@@ -125,10 +125,12 @@ open_files(void)
 {
     int count = 0;
     DIR *folder = opendir("/proc/self/fd");
-    while (readdir(folder) != NULL) {
+    while (folder != NULL && readdir(folder) != NULL) {
         count++;
     }
-    (void)closedir(folder);
+    if (folder != NULL) {
+        (void)closedir(folder);
+    }
     return count;
 }
 
