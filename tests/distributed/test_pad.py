@@ -14,35 +14,13 @@ from pyaccel.utils.operations import (
     pad_across_processes,
 )
 from tests.distributed import values
+from tests.distributed.models import padded
 from tests.distributed.paths import every_path, use_path
 from tests.distributed.values import array, check_same, tensor
 from tests.harness import every_size, here
 
 # What torch knows no more of than how to store it: no value fits.
 NO_NUMBERS = ["float4_e2m1fn_x2", "float8_e8m0fnu"]
-
-
-def in_bits(leaf):
-    """A tensor as its bytes, one row of them an element: torch.cat knows those."""
-    plain = leaf.detach().clone(memory_format=torch.contiguous_format)
-    flat = plain.reshape(-1).view(torch.uint8)
-    return flat.reshape(*leaf.shape, leaf.dtype.itemsize)
-
-
-def padded(leaf, dim, length, value=0, first=False):
-    """What a leaf should become, by torch or NumPy, element for element."""
-    if not -leaf.ndim <= dim < leaf.ndim or leaf.shape[dim] == length:
-        return leaf
-    shape = list(leaf.shape)
-    shape[dim] = length - shape[dim]
-    if isinstance(leaf, np.ndarray):
-        more = np.full(shape, value, leaf.dtype)
-        parts = [more, leaf] if first else [leaf, more]
-        return np.concatenate(parts, dim).astype(leaf.dtype)
-    more = in_bits(torch.tensor(value, dtype=leaf.dtype).expand(shape))
-    parts = [more, in_bits(leaf)] if first else [in_bits(leaf), more]
-    bits = torch.cat(parts, dim % leaf.ndim)
-    return bits.reshape(-1).view(leaf.dtype).reshape(bits.shape[:-1])
 
 
 def longest(shapes, dim):

@@ -9,6 +9,7 @@ import torch
 from pyaccel import PartialState
 from pyaccel.utils.operations import DistributedOperationException, gather, reduce
 from tests.distributed import values
+from tests.distributed.models import reduced, refused
 from tests.distributed.paths import every_path, use_path
 from tests.distributed.values import array, check_same, same_numbers, tensor
 from tests.harness import every_size, here
@@ -18,40 +19,6 @@ REDUCTIONS = ["sum", "mean", "max", "min"]
 NO_NUMBERS = ["float4_e2m1fn_x2", "float8_e8m0fnu"]
 NUMBERS = [name for name in values.DTYPES if name not in NO_NUMBERS]
 SHAPES = [(), (1,), (3, 5), (0,), (0, 3), (2, 1, 300), (1000,)]
-
-
-def is_exact(dtype):
-    return not (dtype.is_floating_point or dtype.is_complex)
-
-
-def refused(dtype, reduction):
-    """Whether a reduction means nothing for a dtype."""
-    ordered = reduction in ("max", "min")
-    return (is_exact(dtype) and reduction == "mean") or (dtype.is_complex and ordered)
-
-
-def reduced(parts, reduction, scale=1.0):
-    """What `reduce` should make of one tensor a rank, by torch or NumPy, in order."""
-    dtype = parts[0].dtype
-    if dtype.is_complex:
-        whole = reduced([torch.view_as_real(p) for p in parts], reduction, scale)
-        return torch.view_as_complex(whole)
-    if is_exact(dtype):
-        # NumPy knows all integers, torch not all unsigned ones.
-        steps = {"sum": np.add, "max": np.maximum, "min": np.minimum}
-        numbers = [part.numpy() for part in parts]
-        result = numbers[0].copy()
-        for other in numbers[1:]:
-            result = steps[reduction](result, other)
-        return torch.from_numpy(np.asarray(result))
-    wide = [part.float() if dtype.itemsize < 4 else part for part in parts]
-    steps = {"max": torch.maximum, "min": torch.minimum}
-    result = wide[0].clone()
-    for other in wide[1:]:
-        result = steps.get(reduction, torch.add)(result, other)
-    if reduction == "mean":
-        result /= len(parts)
-    return (result * scale).to(dtype)
 
 
 def reduce_dtype(path, dtype):
