@@ -176,7 +176,7 @@ def ended_refused(comm, given):
     made.close()
 
 
-@case("Comm.timeout", calls=30)
+@case("Comm.timeout", calls=100)
 def timed_out(comm, given):
     for call in ("barrier", "gather", "broadcast", "gather_object"):
         with pair(timeout=0.002) as (_, (first, _)):
