@@ -75,7 +75,6 @@ pyaccel_comm_reduce(PyObject *object, PyObject *const *arguments, Py_ssize_t cou
     double scale = 1.0;
     pyaccel_outputs made;
     pyaccel_outputs_empty(&made);
-    call.tree = values[0];
     pyaccel_leaves leaves;
     pyaccel_leaves_init(&leaves);
     pyaccel_flatten how = {
