@@ -16,6 +16,16 @@ pa_leaves_nbytes(const pa_leaves *leaves)
     return nbytes;
 }
 
+bool
+pa_leaves_on_host(const pa_leaves *leaves)
+{
+    bool on_host = true;
+    for (size_t i = 0; i < leaves->count; i++) {
+        on_host = on_host && leaves->at[i].place == NULL;
+    }
+    return on_host;
+}
+
 void
 pa_leaves_pack(const pa_leaves *leaves, char *packed)
 {
@@ -46,7 +56,8 @@ pa_leaves_fingerprint(const pa_leaves *leaves)
         const pa_leaf *leaf = &leaves->at[i];
         uint64_t type = (uint64_t)leaf->dtype.code << 48 |
                         (uint64_t)leaf->dtype.bits << 40 |
-                        (uint64_t)leaf->dtype.lanes << 24 | (uint64_t)leaf->ndim;
+                        (uint64_t)leaf->dtype.lanes << 24 |
+                        (uint64_t)(leaf->place != NULL) << 23 | (uint64_t)leaf->ndim;
         hash = pa_hash_mix(hash, type);
         hash = pa_hash_mix(hash, leaf->dtype.detail);
         for (int32_t d = 0; d < leaf->ndim; d++) {

@@ -26,6 +26,8 @@ typedef struct pa_backend {
     void (*abort)(pa_comm *comm, const char *text);
     /* (optional, default: false) See pa_comm_broken. */
     bool (*broken)(pa_comm *comm, char *text, size_t capacity);
+    /* (optional, default: nobody is seen to be gone) See pa_comm_gone. */
+    int (*gone)(pa_comm *comm);
     /* Leaves the group unless `forked`, and frees what the backend holds, but not the
      * comm itself. Called once. */
     void (*close)(pa_comm *comm, bool forked);
@@ -42,7 +44,8 @@ struct pa_comm {
     uint64_t timeout_ns;
     uint64_t patience_ns;
     pa_fork_mark *fork_mark;
-    struct pa_lent *lent; /* this rank's arenas: see comm/lend.c */
+    struct pa_lent *lent;       /* this rank's arenas: see comm/lend.c */
+    struct pa_devices *devices; /* the group's GPUs: see comm/device/devices.h */
 };
 
 /* Fills the common part; on PA_EMEMORY there is nothing to undo. */

@@ -50,7 +50,7 @@ flow_of(const pa_leaves *leaves, scratch *work)
 {
     pa_flow flow = {.parts = work->parts, .nparts = leaves->count};
     for (size_t i = 0; i < leaves->count; i++) {
-        work->parts[i] = (pa_part){leaves->at[i].data, leaves->at[i].nbytes};
+        work->parts[i] = (pa_part){leaves->at[i].data, leaves->at[i].nbytes, NULL};
         flow.nbytes += leaves->at[i].nbytes;
     }
     return flow;

@@ -184,6 +184,12 @@ pa_comm_abort_memory(pa_comm *comm, uint32_t op)
     pa_comm_abort(comm, error.message);
 }
 
+int
+pa_comm_gone(pa_comm *comm)
+{
+    return comm->backend->gone != NULL ? comm->backend->gone(comm) : -1;
+}
+
 bool
 pa_comm_broken(pa_comm *comm, char *text, size_t capacity)
 {

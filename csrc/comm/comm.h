@@ -29,7 +29,8 @@ typedef struct pa_comm pa_comm;
     X(PA_OP_PAD, "pad_across_processes")                                               \
     X(PA_OP_GATHER_OBJECT, "gather_object")                                            \
     X(PA_OP_BROADCAST_OBJECT, "broadcast_object_list")                                 \
-    X(PA_OP_DESCRIBE, "comparing what the ranks called")
+    X(PA_OP_DESCRIBE, "comparing what the ranks called")                               \
+    X(PA_OP_DEVICES, "setting up the GPUs")
 
 #define PA_OP_NAME(name, text) name,
 typedef enum pa_op { PA_OP_NONE, PA_OP_MAP(PA_OP_NAME) } pa_op;
@@ -47,6 +48,13 @@ enum {
 
 #define PA_PATIENCE_NS UINT64_C(60000000000)
 
+/* Where a rank's leaves stand, for the others to see. */
+typedef enum pa_placed {
+    PA_PLACED_DEVICE = 1,   /* one or more on a device */
+    PA_PLACED_APART = 2,    /* not all of these on the rank's own device */
+    PA_PLACED_CAPTURED = 4, /* the caller's stream is being captured in a graph */
+} pa_placed;
+
 /* What one rank shows in a meeting. */
 typedef struct pa_card {
     uint32_t op;          /* a pa_op */
@@ -56,6 +64,7 @@ typedef struct pa_card {
     uint64_t head;        /* bytes of the payload that describe the rest */
     uint32_t count;       /* pieces in the rest */
     uint32_t ninline;     /* bytes at `inlined`, at most PA_CARD_INLINE */
+    uint32_t placed;      /* where its leaves stand: bits of pa_placed */
     bool failed;          /* it cannot take part; `inlined` is a text that says why */
     const char *inlined;  /* in the cards of others: valid until the next meeting */
     /* (optional, in the own card only) what this rank sends in the stream after this
@@ -63,10 +72,11 @@ typedef struct pa_card {
     const struct pa_flow *follows;
 } pa_card;
 
-/* A piece of the caller's memory. */
+/* A piece of the caller's memory; on a device only where a call says so. */
 typedef struct pa_part {
     char *data;
     size_t nbytes;
+    const struct pa_place *place; /* (optional, default: the host) */
 } pa_part;
 
 /* One rank's bytes in a stream, as pieces in order; `nbytes` is their sum. What is
@@ -172,6 +182,11 @@ pa_comm_abort(pa_comm *comm, const char *text);
 /* pa_comm_abort because this rank has no memory to go on with `op`, which it says. */
 void
 pa_comm_abort_memory(pa_comm *comm, uint32_t op);
+
+/* The first rank that is seen to have ended or left, or -1; from any thread, but not
+ * while or after the comm is closed. Waits for nobody and breaks nothing. */
+int
+pa_comm_gone(pa_comm *comm);
 
 /* Copies why the group is broken into `text`; false if it is not. */
 bool

@@ -52,7 +52,7 @@ stream_sizes(pa_comm *comm, exchange *x, const pa_part *own, int64_t *longest,
     int size = pa_comm_size(comm);
     int rank = pa_comm_rank(comm);
     for (int q = 0; q < size; q++) {
-        x->parts[q] = (pa_part){x->others + (size_t)q * own->nbytes, own->nbytes};
+        x->parts[q] = (pa_part){x->others + (size_t)q * own->nbytes, own->nbytes, NULL};
         x->flows[q] = (pa_flow){q == rank ? NULL : &x->parts[q], 1, own->nbytes};
     }
     pa_flow send = {own, 1, own->nbytes};
@@ -70,7 +70,7 @@ run(pa_comm *comm, exchange *x, const pa_called *called, int64_t *longest,
     const pa_hooks *hooks, pa_error *error)
 {
     size_t count = called->leaves->count;
-    pa_part own = {(char *)longest, count * sizeof *longest};
+    pa_part own = {(char *)longest, count * sizeof *longest, NULL};
     bool inlined = own.nbytes <= PA_CARD_INLINE;
     pa_card mine = {
         .op = PA_OP_PAD,

@@ -44,7 +44,7 @@ allocate(pa_gather *gather, size_t size, pa_error *error)
     gather->own = gather->parts + size * leaves;
     for (size_t i = 0; i < leaves; i++) {
         const pa_leaf *leaf = &gather->leaves->at[i];
-        gather->own[i] = (pa_part){leaf->data, leaf->nbytes};
+        gather->own[i] = (pa_part){leaf->data, leaf->nbytes, NULL};
     }
     gather->send = (pa_flow){gather->own, leaves, gather->nbytes};
     return PA_OK;
@@ -141,7 +141,7 @@ place_parts(pa_gather *gather, char *const *outputs)
         char *at = receives ? outputs[i] : NULL;
         for (int rank = 0; rank < size; rank++) {
             size_t nbytes = (size_t)rows_of(gather, i, rank) * row;
-            gather->parts[(size_t)rank * leaves + i] = (pa_part){at, nbytes};
+            gather->parts[(size_t)rank * leaves + i] = (pa_part){at, nbytes, NULL};
             gather->flows[rank].nbytes += nbytes;
             at = receives && nbytes > 0 ? at + nbytes : at;
         }

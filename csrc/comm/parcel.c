@@ -99,7 +99,7 @@ move_heads(exchange *x, const pa_flow *send, pa_parcels *parcels, const pa_hooks
             .lengths = (const uint64_t *)(void *)at,
             .buffers = blocks,
         };
-        x->heads[rank] = (pa_part){at, head};
+        x->heads[rank] = (pa_part){at, head, NULL};
         x->flows[rank] = (pa_flow){0};
         if (head <= PA_CARD_INLINE) {
             memcpy(at, card->inlined, head);
@@ -143,7 +143,7 @@ move_buffers(exchange *x, const pa_flow *send, pa_pool *pool, pa_parcels *parcel
             if (parcel->buffers[i] == NULL) {
                 return out_of_memory(x, error);
             }
-            *part++ = (pa_part){parcel->buffers[i]->data, length};
+            *part++ = (pa_part){parcel->buffers[i]->data, length, NULL};
             if (!pa_size_add(sum, length, &sum)) {
                 sum = SIZE_MAX;
             }
@@ -182,7 +182,7 @@ outgoing_make(outgoing *out, const pa_part *parts, size_t nparts)
         out->nbuffer_bytes += parts[i + 1].nbytes;
     }
     out->head[0] =
-        (pa_part){(char *)out->lengths, out->nbuffers * sizeof *out->lengths};
+        (pa_part){(char *)out->lengths, out->nbuffers * sizeof *out->lengths, NULL};
     out->head[1] = parts[0];
     out->nhead = out->head[0].nbytes + out->head[1].nbytes;
     return true;

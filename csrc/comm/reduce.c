@@ -123,7 +123,7 @@ add_parts(const reducer *r, bool results, size_t begin, size_t end, size_t *coun
         char *data = results ? r->outputs[leaf] : r->leaves->at[leaf].data;
         if (stop > begin) {
             r->parts[(*count)++] =
-                (pa_part){data + (begin - r->begins[leaf]), stop - begin};
+                (pa_part){data + (begin - r->begins[leaf]), stop - begin, NULL};
         }
         begin = stop;
     }
@@ -192,9 +192,9 @@ scatter(reducer *r, bool whole, size_t begin, size_t end, size_t own_begin,
         size_t sent = (end - begin) - (their_end - theirs);
         size_t before = own_begin - begin;
         before -= rank < r->rank ? their_end - theirs : 0;
-        parts[0] = (pa_part){NULL, before};
-        parts[1] = (pa_part){room_of(r, room, own, rank), own};
-        parts[2] = (pa_part){NULL, sent - before - own};
+        parts[0] = (pa_part){NULL, before, NULL};
+        parts[1] = (pa_part){room_of(r, room, own, rank), own, NULL};
+        parts[2] = (pa_part){NULL, sent - before - own, NULL};
         r->from[rank] = parts[1].data;
         r->flows[rank] = (pa_flow){parts, 3, sent};
         count += 3;

@@ -100,13 +100,13 @@ collect_parts(pyaccel_pickle *pickle)
             return -1;
         }
         pickle->nviews++;
-        pickle->parts[i + 1] = (pa_part){view->buf, (size_t)view->len};
+        pickle->parts[i + 1] = (pa_part){view->buf, (size_t)view->len, NULL};
     }
     char *text = PyBytes_AsString(pickle->text);
     if (text == NULL) {
         return -1;
     }
-    pickle->parts[0] = (pa_part){text, (size_t)PyBytes_Size(pickle->text)};
+    pickle->parts[0] = (pa_part){text, (size_t)PyBytes_Size(pickle->text), NULL};
     pickle->nparts = (size_t)count + 1;
     return 0;
 }

@@ -23,6 +23,7 @@ pyaccel_wire_write(pyaccel_wire_card *wire, const pa_card *card)
         .count = card->count,
         .ninline = card->ninline,
         .failed = card->failed,
+        .placed = card->placed,
         .follows = card->follows != NULL ? card->follows->nbytes : 0,
     };
     if (card->ninline > 0) {
@@ -41,6 +42,7 @@ pyaccel_wire_read(const pyaccel_wire_card *wire)
         .head = wire->head,
         .count = wire->count,
         .ninline = wire->ninline < PA_CARD_INLINE ? wire->ninline : PA_CARD_INLINE,
+        .placed = wire->placed,
         .failed = wire->failed != 0,
         .inlined = wire->inlined,
     };

@@ -21,7 +21,8 @@ typedef struct pyaccel_wire_card {
     uint64_t head;
     uint32_t count;
     uint32_t ninline;
-    uint64_t failed;
+    uint32_t failed;
+    uint32_t placed;
     uint64_t follows; /* bytes that this rank streams next, if all agree */
     char inlined[PA_CARD_INLINE];
 } pyaccel_wire_card;

@@ -65,7 +65,7 @@ gather_one(pa_comm *comm, size_t base, size_t extra)
     int64_t rows = (int64_t)(base + extra * (size_t)rank);
     char *data = malloc((size_t)rows + 1);
     fill(data, (size_t)rows, rank);
-    pa_leaf leaf = {data, (size_t)rows, 1, &rows, 1, {PA_DTYPE_INT, 8, 1, 0}};
+    pa_leaf leaf = {data, (size_t)rows, 1, &rows, 1, {PA_DTYPE_INT, 8, 1, 0}, NULL};
     pa_leaves leaves = {&leaf, 1, 1};
     pa_gather gather;
     pa_error error = PA_ERROR_INIT;
@@ -124,8 +124,10 @@ broadcast_all(pa_comm *comm)
             int64_t rows = (int64_t)lengths[i];
             char *data = malloc(lengths[i] + 1);
             fill(data, lengths[i], pa_comm_rank(comm));
-            pa_leaf leaf = {data, lengths[i], 1, &rows, 1, {PA_DTYPE_INT, 8, 1, 0}};
-            pa_leaf both[] = {leaf, {NULL, 0, 1, &rows, 0, {PA_DTYPE_INT, 8, 1, 0}}};
+            pa_leaf leaf = {data, lengths[i], 1, &rows, 1, {PA_DTYPE_INT, 8, 1, 0},
+                            NULL};
+            pa_leaf both[] = {leaf,
+                              {NULL, 0, 1, &rows, 0, {PA_DTYPE_INT, 8, 1, 0}, NULL}};
             pa_leaves leaves = {both, 2, 1};
             CHECK_EQUAL(pa_broadcast(comm, &leaves, root, NULL, &error), PA_OK);
             CHECK(holds(data, lengths[i], root));
@@ -184,7 +186,8 @@ parcels_all(pa_comm *comm)
         char *buffer = malloc(lengths[i] + 1);
         fill(text, ntext, rank);
         fill(buffer, lengths[i], rank + 100);
-        pa_part parts[] = {{text, ntext}, {buffer, lengths[i]}, {buffer, 1}};
+        pa_part parts[] = {
+            {text, ntext, NULL}, {buffer, lengths[i], NULL}, {buffer, 1, NULL}};
         pa_parcels got;
         CHECK_EQUAL(pa_parcels_exchange(comm, PA_OP_GATHER_OBJECT, PA_NO_ROOT,
                                         PA_NO_ROOT, false, NULL, parts,
@@ -236,7 +239,7 @@ call_differently(pa_comm *comm)
     int rank = pa_comm_rank(comm);
     char data[64] = {0};
     int64_t shape[] = {2, 4};
-    pa_leaf leaf = {data, 8, 1, shape, 2, {PA_DTYPE_INT, 8, 1, 0}};
+    pa_leaf leaf = {data, 8, 1, shape, 2, {PA_DTYPE_INT, 8, 1, 0}, NULL};
     pa_leaves leaves = {&leaf, 1, 1};
     pa_status status = rank == 0 ? pa_barrier(comm, NULL, &error)
                                  : pa_gather_begin(&gather, comm, &leaves, PA_NO_ROOT,
@@ -433,7 +436,7 @@ be_interrupted_in_a_stream(pa_comm *comm)
     pa_part *parts = calloc(1, PIECES * sizeof *parts + PIECE_BYTES);
     CHECK(parts != NULL);
     for (size_t i = 0; i < PIECES; i++) {
-        parts[i] = (pa_part){(char *)(parts + PIECES), PIECE_BYTES};
+        parts[i] = (pa_part){(char *)(parts + PIECES), PIECE_BYTES, NULL};
     }
     size_t all = (size_t)PIECES * PIECE_BYTES;
     pa_flow flows[MOST_RANKS] = {{.nparts = PIECES, .nbytes = all}};

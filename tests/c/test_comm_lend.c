@@ -18,7 +18,8 @@ exchange(pa_comm *comm, int to, int round, pa_pool *pool, pa_parcels *got)
     char text[] = "text";
     char *bytes = malloc(FIRST + SECOND);
     memset(bytes, rank * 16 + round, FIRST + SECOND);
-    pa_part parts[] = {{text, sizeof text}, {bytes, FIRST}, {bytes + FIRST, SECOND}};
+    pa_part parts[] = {
+        {text, sizeof text, NULL}, {bytes, FIRST, NULL}, {bytes + FIRST, SECOND, NULL}};
     CHECK_EQUAL(pa_parcels_exchange(comm, PA_OP_GATHER_OBJECT, PA_NO_ROOT, to, true,
                                     "copy=False", parts, rank == 2 ? 1 : 3, pool, got,
                                     NULL, &error),

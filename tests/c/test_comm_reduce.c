@@ -38,9 +38,9 @@ sum_of_three(pa_comm *comm, int64_t count)
         small[i] = (int16_t)(i % 100 + rank);
     }
     pa_leaf at[] = {
-        {(char *)bytes, (size_t)odd, 1, &odd, 1, int8},
-        {(char *)numbers, (size_t)count * 4, 4, &count, 1, float32},
-        {(char *)small, (size_t)count * 2, 2, &count, 1, int16},
+        {(char *)bytes, (size_t)odd, 1, &odd, 1, int8, NULL},
+        {(char *)numbers, (size_t)count * 4, 4, &count, 1, float32, NULL},
+        {(char *)small, (size_t)count * 2, 2, &count, 1, int16, NULL},
     };
     pa_leaves leaves = {at, 3, 1};
     char *outputs[] = {(char *)total, (char *)sums, (char *)most};
@@ -99,7 +99,7 @@ differ_in_the_reduction(pa_comm *comm)
     float number = 1;
     float result = 0;
     int64_t count = 1;
-    pa_leaf leaf = {(char *)&number, 4, 4, &count, 1, float32};
+    pa_leaf leaf = {(char *)&number, 4, 4, &count, 1, float32, NULL};
     pa_leaves leaves = {&leaf, 1, 1};
     char *output = (char *)&result;
     pa_error error = PA_ERROR_INIT;
@@ -125,7 +125,7 @@ one_means_integers(pa_comm *comm)
     int16_t number = 1;
     int16_t result = 0;
     int64_t count = 1;
-    pa_leaf leaf = {(char *)&number, 2, 2, &count, 1, int16};
+    pa_leaf leaf = {(char *)&number, 2, 2, &count, 1, int16, NULL};
     pa_leaves leaves = {&leaf, 1, 1};
     char *output = (char *)&result;
     pa_error error = PA_ERROR_INIT;

@@ -115,12 +115,12 @@ call_make(call *made, bool streams)
     int64_t columns = streams ? 300 : 3;
     *made = (call){.shapes = {{2, columns}, {1, 2}}};
     made->leaf[0] =
-        (pa_leaf){made->data, (size_t)columns * 8, 4, made->shapes[0], 2, dtype};
-    made->leaf[1] = (pa_leaf){made->data + 4000, 8, 4, made->shapes[1], 2, dtype};
+        (pa_leaf){made->data, (size_t)columns * 8, 4, made->shapes[0], 2, dtype, NULL};
+    made->leaf[1] = (pa_leaf){made->data + 4000, 8, 4, made->shapes[1], 2, dtype, NULL};
     made->leaves = (pa_leaves){made->leaf, 2, 7};
-    made->parts[0] = (pa_part){made->data, streams ? 400 : 20};
-    made->parts[1] = (pa_part){made->data + 1000, 9};
-    made->parts[2] = (pa_part){made->data + 2000, 500};
+    made->parts[0] = (pa_part){made->data, streams ? 400 : 20, NULL};
+    made->parts[1] = (pa_part){made->data + 1000, 9, NULL};
+    made->parts[2] = (pa_part){made->data + 2000, 500, NULL};
 }
 
 static pa_shm_line *

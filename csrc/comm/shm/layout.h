@@ -22,7 +22,7 @@
 #define PA_SHM_MAGIC UINT64_C(0x3130434C45434341)
 
 enum {
-    PA_SHM_VERSION = 2,
+    PA_SHM_VERSION = 3,
     PA_SHM_LINE = 64, /* a cache line: words of different writers stand apart */
     PA_SHM_CHUNK_BYTES = 128 << 10,
     PA_SHM_RING_CHUNKS = 8,
@@ -68,7 +68,8 @@ typedef struct pa_shm_line {
     _Alignas(PA_SHM_LINE) _Atomic uint32_t round;
     _Atomic uint32_t op; /* read by others out of turn, when a wait fails */
     int32_t root;
-    uint32_t failed;
+    uint16_t failed;
+    uint16_t placed;
     uint64_t fingerprint;
     uint64_t nbytes;
     uint64_t head;

@@ -34,6 +34,7 @@ show(pa_shm *shm, const pa_card *card)
     atomic_store_explicit(&line->op, card->op, memory_order_relaxed);
     line->root = card->root;
     line->failed = card->failed;
+    line->placed = (uint16_t)card->placed;
     line->fingerprint = card->fingerprint;
     line->nbytes = card->nbytes;
     line->head = card->head;
@@ -98,6 +99,7 @@ read_line(const pa_shm_line *line)
         .head = head.head,
         .count = head.count,
         .ninline = head.ninline < PA_CARD_INLINE ? head.ninline : PA_CARD_INLINE,
+        .placed = head.placed,
         .failed = head.failed != 0,
         .inlined = line->inlined,
     };

@@ -98,6 +98,20 @@ shm_broken(pa_comm *comm, char *text, size_t capacity)
     return true;
 }
 
+static int
+shm_gone(pa_comm *comm)
+{
+    pa_shm *shm = (pa_shm *)comm;
+    for (int rank = 0; rank < comm->size; rank++) {
+        uint32_t state = atomic_load(&shm->map.members[rank].state);
+        if (rank != comm->rank && (state == PA_SHM_LEFT || state == PA_SHM_ENDED ||
+                                   pa_process_ended(shm->pidfds[rank]))) {
+            return rank;
+        }
+    }
+    return -1;
+}
+
 static const pa_backend shm_backend = {
     .name = "shm",
     /* The segments of a rank fit the second cache while it computes them. */
@@ -108,6 +122,7 @@ static const pa_backend shm_backend = {
     .stream = pa_shm_stream,
     .abort = shm_abort,
     .broken = shm_broken,
+    .gone = shm_gone,
     .close = shm_close,
 };
 

@@ -1,0 +1,35 @@
+/* The eye on work that was enqueued on a GPU and waits there for other ranks.
+ *
+ * A kernel of NCCL spins until its peers come, and nothing on the GPU tells it that one
+ * has ended. So each piece of work is noted with an event before and one behind it, and
+ * while any is unfinished a thread looks every 25 ms: has a peer ended, is the group
+ * broken, has the work been running for longer than the deadline, does NCCL know of an
+ * error? Then it breaks the group, ends the work (pa_devices_abort) and tells the
+ * caller (pa_devices.failed). The thread is started by the first note, sleeps while all
+ * is finished, and does not know Python. */
+#ifndef PA_COMM_DEVICE_WATCH_H
+#define PA_COMM_DEVICE_WATCH_H
+
+#include "comm/device/devices.h"
+
+typedef struct pa_watch pa_watch;
+
+/* A watch without a thread. `ask` (optional) says whether the work has failed by
+ * itself, with a sentence. */
+pa_status
+pa_watch_create(pa_devices *devices, pa_status (*ask)(pa_devices *, pa_error *),
+                pa_watch **watch, pa_error *error);
+
+/* Before and behind work on a stream that is not being captured. PA_CUDA's errors;
+ * PA_EMEMORY. */
+pa_status
+pa_watch_begin(pa_watch *watch, uint32_t op, pa_cuda_stream stream, pa_error *error);
+pa_status
+pa_watch_end(pa_watch *watch, pa_cuda_stream stream, pa_error *error);
+
+/* Ends the thread and frees everything; NULL is fine. Where `forked` there is no thread
+ * and CUDA is left alone. */
+void
+pa_watch_destroy(pa_watch *watch, bool forked);
+
+#endif

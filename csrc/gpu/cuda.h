@@ -1,0 +1,122 @@
+/* The CUDA runtime, and the few calls of the driver that it lacks, as a table of
+ * symbols. Types and values are declared by us, so that nothing of CUDA is needed to
+ * build; a test compares them with CUDA's headers where these are installed. */
+#ifndef PA_GPU_CUDA_H
+#define PA_GPU_CUDA_H
+
+#include "base/status.h"
+#include "gpu/library.h"
+
+#include <stdint.h>
+
+typedef struct pa_cuda_stream_object *pa_cuda_stream; /* NULL: the default stream */
+typedef struct pa_cuda_event_object *pa_cuda_event;
+
+/* Results that we tell apart; any other is an error too. */
+enum {
+    PA_CUDA_SUCCESS = 0,
+    PA_CUDA_OUT_OF_MEMORY = 2,
+    PA_CUDA_PEER_ACCESS_ALREADY_ENABLED = 704,
+    PA_CUDA_NOT_READY = 600,
+};
+
+/* Flags and kinds of calls. */
+enum {
+    PA_CUDA_MEMCPY_DEFAULT = 4, /* the direction follows from the addresses */
+    PA_CUDA_STREAM_NON_BLOCKING = 1,
+    PA_CUDA_EVENT_DISABLE_TIMING = 2,
+    PA_CUDA_EVENT_INTERPROCESS = 4,
+    PA_CUDA_HOST_PORTABLE = 1,
+    PA_CUDA_IPC_LAZY_PEER_ACCESS = 1,
+    PA_CUDA_CAPTURE_NONE = 0,
+};
+
+enum { PA_CUDA_IPC_BYTES = 64, PA_CUDA_UUID_BYTES = 16 };
+
+typedef struct pa_cuda_ipc_memory {
+    char bytes[PA_CUDA_IPC_BYTES];
+} pa_cuda_ipc_memory;
+
+typedef struct pa_cuda_ipc_event {
+    char bytes[PA_CUDA_IPC_BYTES];
+} pa_cuda_ipc_event;
+
+typedef struct pa_cuda_uuid {
+    char bytes[PA_CUDA_UUID_BYTES];
+} pa_cuda_uuid;
+
+/* Each function of the runtime once: the name without "cuda", and its parameters. All
+ * return a code. */
+#define PA_CUDA_MAP(X)                                                                 \
+    X(RuntimeGetVersion, (int *version))                                               \
+    X(DriverGetVersion, (int *version))                                                \
+    X(GetDeviceCount, (int *count))                                                    \
+    X(GetDevice, (int *device))                                                        \
+    X(SetDevice, (int device))                                                         \
+    X(DeviceGetPCIBusId, (char *text, int capacity, int device))                       \
+    X(DeviceCanAccessPeer, (int *can, int device, int peer))                           \
+    X(DeviceEnablePeerAccess, (int peer, unsigned int flags))                          \
+    X(GetLastError, (void))                                                            \
+    X(Malloc, (void **address, size_t nbytes))                                         \
+    X(Free, (void *address))                                                           \
+    X(HostAlloc, (void **address, size_t nbytes, unsigned int flags))                  \
+    X(FreeHost, (void *address))                                                       \
+    X(MemcpyAsync,                                                                     \
+      (void *to, const void *from, size_t nbytes, int kind, pa_cuda_stream stream))    \
+    X(StreamCreateWithFlags, (pa_cuda_stream * stream, unsigned int flags))            \
+    X(StreamDestroy, (pa_cuda_stream stream))                                          \
+    X(StreamSynchronize, (pa_cuda_stream stream))                                      \
+    X(StreamWaitEvent,                                                                 \
+      (pa_cuda_stream stream, pa_cuda_event event, unsigned int flags))                \
+    X(StreamIsCapturing, (pa_cuda_stream stream, int *status))                         \
+    X(EventCreateWithFlags, (pa_cuda_event * event, unsigned int flags))               \
+    X(EventDestroy, (pa_cuda_event event))                                             \
+    X(EventRecord, (pa_cuda_event event, pa_cuda_stream stream))                       \
+    X(EventQuery, (pa_cuda_event event))                                               \
+    X(IpcGetMemHandle, (pa_cuda_ipc_memory * handle, void *address))                   \
+    X(IpcOpenMemHandle,                                                                \
+      (void **address, pa_cuda_ipc_memory handle, unsigned int flags))                 \
+    X(IpcCloseMemHandle, (void *address))                                              \
+    X(IpcGetEventHandle, (pa_cuda_ipc_event * handle, pa_cuda_event event))            \
+    X(IpcOpenEventHandle, (pa_cuda_event * event, pa_cuda_ipc_event handle))
+
+#define PA_CUDA_MEMBER(name, parameters) int(*name) parameters;
+typedef struct pa_cuda {
+    PA_CUDA_MAP(PA_CUDA_MEMBER)
+    const char *(*GetErrorName)(int code);
+    const char *(*GetErrorString)(int code);
+    /* Of the driver, each NULL where it was not found. */
+    int (*DriverDeviceGet)(int *handle, int device);            /* cuDeviceGet */
+    int (*DriverDeviceGetUuid)(pa_cuda_uuid *uuid, int handle); /* cuDeviceGetUuid_v2 */
+} pa_cuda;
+#undef PA_CUDA_MEMBER
+
+/* The table, filled at the first call; NULL where the runtime is not to be had, or no
+ * device is visible: pa_gpu_find says why. From any thread. */
+const pa_cuda *
+pa_cuda_get(void);
+
+/* PA_OK for PA_CUDA_SUCCESS. Else clears the runtime's own memory of the error and says
+ * which call failed on which device and why: PA_EMEMORY for a lack of device memory,
+ * PA_ESYSTEM else. For PA_CUDA. */
+pa_status
+pa_cuda_check(const pa_cuda *cuda, int code, const char *call, pa_error *error);
+
+/* A call of the runtime as a pa_status: PA_CUDA(cuda, error, EventRecord(event, s)). */
+#define PA_CUDA(cuda, error, call)                                                     \
+    pa_cuda_check((cuda), (cuda)->call, "cuda" #call, (error))
+
+/* Makes `device` the thread's current one and says which it was; PA_CUDA's errors. */
+pa_status
+pa_cuda_enter(const pa_cuda *cuda, int device, int *before, pa_error *error);
+
+/* Makes the device that was current before pa_cuda_enter current again. */
+void
+pa_cuda_leave(const pa_cuda *cuda, int before);
+
+/* What identifies a device, and one instance of a divided one, on every host: by the
+ * driver, else from the PCI bus address. PA_CUDA's errors. */
+pa_status
+pa_cuda_identity(const pa_cuda *cuda, int device, pa_cuda_uuid *uuid, pa_error *error);
+
+#endif
