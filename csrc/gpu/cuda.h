@@ -29,6 +29,7 @@ enum {
     PA_CUDA_HOST_PORTABLE = 1,
     PA_CUDA_IPC_LAZY_PEER_ACCESS = 1,
     PA_CUDA_CAPTURE_NONE = 0,
+    PA_CUDA_CAPTURE_MODE_RELAXED = 2, /* a thread's calls disturb nobody's capture */
 };
 
 enum { PA_CUDA_IPC_BYTES = 64, PA_CUDA_UUID_BYTES = 16 };
@@ -69,6 +70,7 @@ typedef struct pa_cuda_uuid {
     X(StreamWaitEvent,                                                                 \
       (pa_cuda_stream stream, pa_cuda_event event, unsigned int flags))                \
     X(StreamIsCapturing, (pa_cuda_stream stream, int *status))                         \
+    X(ThreadExchangeStreamCaptureMode, (int *mode))                                    \
     X(EventCreateWithFlags, (pa_cuda_event * event, unsigned int flags))               \
     X(EventDestroy, (pa_cuda_event event))                                             \
     X(EventRecord, (pa_cuda_event event, pa_cuda_stream stream))                       \

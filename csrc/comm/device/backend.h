@@ -8,7 +8,10 @@
 #include "math/reduction.h"
 
 /* One rank's share of moving bytes: as pa_comm_stream, with all parts on the rank's
- * device and in order on `stream`. Every rank has as many parts in a flow. */
+ * device and in order on `stream`. Every rank has as many parts in a flow. Where all
+ * receive, parts of one index that are as long on every rank follow each other in
+ * memory in the order of the ranks, or do so on no rank; the sender of a broadcast
+ * receives nothing. */
 typedef struct pa_device_work {
     uint32_t op;
     const pa_flow *send;
@@ -38,9 +41,9 @@ typedef struct pa_device_backend {
      * enqueues on the stream comes after it. */
     pa_status (*stream)(pa_devices *devices, const pa_device_work *work,
                         const pa_hooks *hooks, pa_error *error);
-    /* (optional, default: no) Whether `reduce` can do a leaf of that dtype; the same on
-     * every rank. */
-    bool (*reduces)(pa_reduction reduction, double scale, pa_dtype dtype);
+    /* (optional, default: no) Whether `reduce` can do a leaf of that dtype in a group
+     * of that size; the same on every rank. */
+    bool (*reduces)(int size, pa_reduction reduction, double scale, pa_dtype dtype);
     /* (optional, where `reduces`) Collective; as `stream`. */
     pa_status (*reduce)(pa_devices *devices, const pa_device_reduction *work,
                         const pa_hooks *hooks, pa_error *error);

@@ -27,6 +27,11 @@ pa_watch_begin(pa_watch *watch, uint32_t op, pa_cuda_stream stream, pa_error *er
 pa_status
 pa_watch_end(pa_watch *watch, pa_cuda_stream stream, pa_error *error);
 
+/* Waits until all work that was noted has ended or the watch has failed: before the
+ * group is left in good order. */
+void
+pa_watch_drain(pa_watch *watch);
+
 /* Ends the thread and frees everything; NULL is fine. Where `forked` there is no thread
  * and CUDA is left alone. */
 void
