@@ -11,6 +11,9 @@
 
 typedef struct pa_cuda_stream_object *pa_cuda_stream; /* NULL: the default stream */
 typedef struct pa_cuda_event_object *pa_cuda_event;
+typedef int pa_cuda_kind;    /* of a copy: PA_CUDA_MEMCPY_... */
+typedef int pa_cuda_capture; /* what a stream records: PA_CUDA_CAPTURE_NONE or other */
+typedef int pa_cuda_capture_mode; /* PA_CUDA_CAPTURE_MODE_... */
 
 /* Results that we tell apart; any other is an error too. */
 enum {
@@ -62,15 +65,15 @@ typedef struct pa_cuda_uuid {
     X(Free, (void *address))                                                           \
     X(HostAlloc, (void **address, size_t nbytes, unsigned int flags))                  \
     X(FreeHost, (void *address))                                                       \
-    X(MemcpyAsync,                                                                     \
-      (void *to, const void *from, size_t nbytes, int kind, pa_cuda_stream stream))    \
+    X(MemcpyAsync, (void *to, const void *from, size_t nbytes, pa_cuda_kind kind,      \
+                    pa_cuda_stream stream))                                            \
     X(StreamCreateWithFlags, (pa_cuda_stream * stream, unsigned int flags))            \
     X(StreamDestroy, (pa_cuda_stream stream))                                          \
     X(StreamSynchronize, (pa_cuda_stream stream))                                      \
     X(StreamWaitEvent,                                                                 \
       (pa_cuda_stream stream, pa_cuda_event event, unsigned int flags))                \
-    X(StreamIsCapturing, (pa_cuda_stream stream, int *status))                         \
-    X(ThreadExchangeStreamCaptureMode, (int *mode))                                    \
+    X(StreamIsCapturing, (pa_cuda_stream stream, pa_cuda_capture * status))            \
+    X(ThreadExchangeStreamCaptureMode, (pa_cuda_capture_mode * mode))                  \
     X(EventCreateWithFlags, (pa_cuda_event * event, unsigned int flags))               \
     X(EventDestroy, (pa_cuda_event event))                                             \
     X(EventRecord, (pa_cuda_event event, pa_cuda_stream stream))                       \
@@ -93,10 +96,15 @@ typedef struct pa_cuda {
 } pa_cuda;
 #undef PA_CUDA_MEMBER
 
-/* The table, filled at the first call; NULL where the runtime is not to be had, or no
- * device is visible: pa_gpu_find says why. From any thread. */
+/* The table, filled at the first call, which also counts the devices; NULL where the
+ * runtime is not to be had, or no device is visible: pa_cuda_reason says why. The same
+ * for the whole life of the process. From any thread. */
 const pa_cuda *
 pa_cuda_get(void);
+
+/* Why pa_cuda_get gives NULL, in a sentence; empty where it gives the table. */
+const char *
+pa_cuda_reason(void);
 
 /* PA_OK for PA_CUDA_SUCCESS. Else clears the runtime's own memory of the error and says
  * which call failed on which device and why: PA_EMEMORY for a lack of device memory,
@@ -108,7 +116,9 @@ pa_cuda_check(const pa_cuda *cuda, int code, const char *call, pa_error *error);
 #define PA_CUDA(cuda, error, call)                                                     \
     pa_cuda_check((cuda), (cuda)->call, "cuda" #call, (error))
 
-/* Makes `device` the thread's current one and says which it was; PA_CUDA's errors. */
+/* Makes `device` the thread's current one and says which it was; PA_CUDA's errors. A
+ * thread of our own enters and never leaves: to make device 0 current again, which it
+ * never used, would cost that device's memory. */
 pa_status
 pa_cuda_enter(const pa_cuda *cuda, int device, int *before, pa_error *error);
 

@@ -35,8 +35,9 @@ typedef struct pa_gpu_library {
 bool
 pa_gpu_search(pa_gpu_kind kind, const char *const *paths, size_t count);
 
-/* What was found of a library; looks for it at the first call. Never NULL; the same
- * for the whole life of the process. From any thread. */
+/* What was found of a library; looks for it at the first call, which initialises
+ * nothing of CUDA. Never NULL; the same for the whole life of the process. From any
+ * thread. */
 const pa_gpu_library *
 pa_gpu_find(pa_gpu_kind kind);
 

@@ -8,6 +8,7 @@
 #include "gpu/cuda.h"
 
 typedef struct pa_nccl_comm_object *pa_nccl_comm;
+typedef int pa_nccl_code; /* PA_NCCL_SUCCESS or an error */
 
 /* Results that we tell apart. */
 enum {
@@ -70,22 +71,22 @@ typedef struct pa_nccl_config {
     X(GetUniqueId, (pa_nccl_id * id))                                                  \
     X(CommInitRankConfig, (pa_nccl_comm * comm, int size, pa_nccl_id id, int rank,     \
                            pa_nccl_config *config))                                    \
-    X(CommGetAsyncError, (pa_nccl_comm comm, int *code))                               \
+    X(CommGetAsyncError, (pa_nccl_comm comm, pa_nccl_code * code))                     \
     X(CommFinalize, (pa_nccl_comm comm))                                               \
     X(CommDestroy, (pa_nccl_comm comm))                                                \
     X(CommAbort, (pa_nccl_comm comm))                                                  \
     X(GroupStart, (void))                                                              \
     X(GroupEnd, (void))                                                                \
-    X(AllGather, (const void *send, void *recv, size_t count, int dtype,               \
+    X(AllGather, (const void *send, void *recv, size_t count, pa_nccl_dtype dtype,     \
                   pa_nccl_comm comm, pa_cuda_stream stream))                           \
-    X(Broadcast, (const void *send, void *recv, size_t count, int dtype, int root,     \
-                  pa_nccl_comm comm, pa_cuda_stream stream))                           \
-    X(AllReduce, (const void *send, void *recv, size_t count, int dtype, int op,       \
-                  pa_nccl_comm comm, pa_cuda_stream stream))                           \
-    X(Send, (const void *send, size_t count, int dtype, int peer, pa_nccl_comm comm,   \
-             pa_cuda_stream stream))                                                   \
-    X(Recv, (void *recv, size_t count, int dtype, int peer, pa_nccl_comm comm,         \
-             pa_cuda_stream stream))
+    X(Broadcast, (const void *send, void *recv, size_t count, pa_nccl_dtype dtype,     \
+                  int root, pa_nccl_comm comm, pa_cuda_stream stream))                 \
+    X(AllReduce, (const void *send, void *recv, size_t count, pa_nccl_dtype dtype,     \
+                  pa_nccl_op op, pa_nccl_comm comm, pa_cuda_stream stream))            \
+    X(Send, (const void *send, size_t count, pa_nccl_dtype dtype, int peer,            \
+             pa_nccl_comm comm, pa_cuda_stream stream))                                \
+    X(Recv, (void *recv, size_t count, pa_nccl_dtype dtype, int peer,                  \
+             pa_nccl_comm comm, pa_cuda_stream stream))
 
 #define PA_NCCL_MEMBER(name, parameters) int(*name) parameters;
 typedef struct pa_nccl {

@@ -15,8 +15,9 @@ typedef struct pa_nvml_gpu {
     int mig;              /* divided into instances: 1, not: 0, unknown: -1 */
 } pa_nvml_gpu;
 
-/* All GPUs of the machine, whatever this process may see of them, into new memory
- * (free). PA_ESYSTEM where NVML is not to be had or refuses, with a sentence. */
+/* All GPUs of the machine that the system lets this process ask for, whatever
+ * CUDA_VISIBLE_DEVICES says, into new memory (free). PA_ESYSTEM where NVML is not to be
+ * had or refuses, with a sentence; PA_EMEMORY. */
 pa_status
 pa_nvml_list(pa_nvml_gpu **gpus, int *count, pa_error *error);
 

@@ -1,4 +1,4 @@
-/* Libraries that somebody else has loaded: see the header. */
+/* Shared libraries: see the header. */
 #include "sys/library.h"
 
 #include <dlfcn.h>
@@ -36,6 +36,41 @@ pa_library_find(const char *prefix)
         return NULL;
     }
     return dlopen(wanted.path, RTLD_NOLOAD | RTLD_LAZY);
+}
+
+void *
+pa_library_open(const char *path, char *why, size_t capacity)
+{
+    void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (library == NULL) {
+        const char *text = dlerror();
+        (void)snprintf(why, capacity, "%s", text != NULL ? text : path);
+    }
+    return library;
+}
+
+void
+pa_library_path(void *library, char *path, size_t capacity)
+{
+    struct link_map *map = NULL;
+    bool known = dlinfo(library, RTLD_DI_LINKMAP, &map) == 0 && map != NULL;
+    (void)snprintf(path, capacity, "%s", known ? map->l_name : "");
+}
+
+const char *
+pa_library_fill(void *library, const pa_library_entry *entries, size_t count,
+                void *table)
+{
+    for (size_t i = 0; i < count; i++) {
+        void *address = dlsym(library, entries[i].name);
+        if (address == NULL && !entries[i].optional) {
+            return entries[i].name;
+        }
+        /* The system promises that a pointer to a function has an object pointer's
+         * form, for which ISO C has no conversion. */
+        memcpy((char *)table + entries[i].offset, &address, sizeof address);
+    }
+    return NULL;
 }
 
 void *

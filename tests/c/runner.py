@@ -35,7 +35,7 @@ MEMCHECK = ["valgrind", "--quiet", "--fair-sched=yes", "--error-exitcode=99"]
 MEMCHECK += ["--leak-check=full", "--errors-for-leak-kinds=definite"]
 
 # Programs whose threads share memory: only these run under the thread sanitizer.
-THREADED = ("test_comm", "test_comm_lend", "test_store_net", "test_sys_shared")
+THREADED = ("test_comm", "test_gpu", "test_store_net", "test_sys_shared")
 
 # Programs that valgrind does not run as the kernel does: it makes vfork a fork, after
 # which a child cannot tell its parent why nothing was executed.

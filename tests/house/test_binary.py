@@ -12,6 +12,10 @@ READ_ONLY_IN_FACT = re.compile(
 
 # Other writable data, each with the reason why it may be there.
 WRITABLE = {
+    ("csrc/gpu/library.c", "all"): "the libraries of a GPU, found once",
+    ("csrc/gpu/cuda.c", "known"): "CUDA's symbols, filled once",
+    ("csrc/gpu/nccl.c", "known"): "NCCL's symbols, filled once",
+    ("csrc/gpu/nvml.c", "known"): "NVML's symbols, filled once",
     ("csrc/py/numpy.c", "PyArray_API"): "NumPy's headers define its table",
     ("csrc/py/numpy.c", "PyArray_RUNTIME_VERSION"): "NumPy's headers define it",
 }
