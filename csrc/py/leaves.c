@@ -16,6 +16,9 @@ pyaccel_leaves_init(pyaccel_leaves *leaves)
     leaves->dims = leaves->dims_inline;
     leaves->ndims = 0;
     leaves->dims_capacity = PYACCEL_DIMS_INLINE;
+    leaves->places = leaves->places_inline;
+    leaves->nplaces = 0;
+    leaves->places_capacity = PYACCEL_PLACES_INLINE;
     leaves->structure = PA_HASH_SEED;
 }
 
@@ -35,6 +38,9 @@ pyaccel_leaves_fini(pyaccel_leaves *leaves)
     }
     if (leaves->dims != leaves->dims_inline) {
         free(leaves->dims);
+    }
+    if (leaves->places != leaves->places_inline) {
+        free(leaves->places);
     }
     leaves->count = 0;
 }
@@ -86,6 +92,35 @@ reserve(pyaccel_leaves *leaves, size_t ndim)
     return 0;
 }
 
+const pa_place *
+pyaccel_leaves_place(const pyaccel_leaves *leaves, int device)
+{
+    for (size_t i = 0; i < leaves->nplaces; i++) {
+        if (leaves->places[i].device == device) {
+            return &leaves->places[i];
+        }
+    }
+    return NULL;
+}
+
+const pa_place *
+pyaccel_leaves_add_place(pyaccel_leaves *leaves, pa_place place)
+{
+    if (leaves->nplaces == leaves->places_capacity) {
+        size_t capacity = leaves->places_capacity * 2;
+        pa_place *places = grow(leaves->places, leaves->places_inline, leaves->nplaces,
+                                capacity, sizeof *places);
+        if (places == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        leaves->places = places;
+        leaves->places_capacity = capacity;
+    }
+    leaves->places[leaves->nplaces] = place;
+    return &leaves->places[leaves->nplaces++];
+}
+
 int
 pyaccel_leaves_add(pyaccel_leaves *leaves, const pa_leaf *leaf, pyaccel_kind kind,
                    PyObject *source, PyObject *holder, PyObject *dtype)
@@ -105,6 +140,7 @@ pyaccel_leaves_add(pyaccel_leaves *leaves, const pa_leaf *leaf, pyaccel_kind kin
         .holder = Py_NewRef(holder),
         .dtype = Py_XNewRef(dtype),
         .dims_at = leaves->ndims,
+        .place_at = leaf->place != NULL ? (int)(leaf->place - leaves->places) : -1,
     };
     leaves->structure = pa_hash_mix(leaves->structure, (uint64_t)kind + 1);
     leaves->ndims += ndim;
@@ -116,7 +152,10 @@ pa_leaves
 pyaccel_leaves_view(pyaccel_leaves *leaves)
 {
     for (size_t i = 0; i < leaves->count; i++) {
-        leaves->at[i].shape = leaves->dims + leaves->extra[i].dims_at;
+        const pyaccel_leaf *extra = &leaves->extra[i];
+        leaves->at[i].shape = leaves->dims + extra->dims_at;
+        leaves->at[i].place =
+            extra->place_at >= 0 ? &leaves->places[extra->place_at] : NULL;
     }
     return (pa_leaves){leaves->at, leaves->count, leaves->structure};
 }

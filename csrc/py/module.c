@@ -17,6 +17,7 @@
 #include "py/tree.h"
 #include "py/walk.h"
 #include "sys/pool.h"
+#include "torch/devices.h"
 #include "torch/shim.h"
 
 /* Every step adds one file's types or functions; order is from the ground up. */
@@ -75,6 +76,8 @@ module_free(void *module)
         state->pool = NULL;
         pa_shim_close(state->shim);
         state->shim = NULL;
+        pa_torch_devices_close(state->devices);
+        state->devices = NULL;
     }
 }
 

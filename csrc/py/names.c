@@ -9,6 +9,7 @@ pyaccel_names_setup(PyObject *module)
         PyObject **slot;
         const char *text;
     } names[] = {
+        {&state->str_as_subclass, "as_subclass"},
         {&state->str_buffers, "buffers"},
         {&state->str_contiguous, "contiguous"},
         {&state->str_copy_, "copy_"},
@@ -18,6 +19,8 @@ pyaccel_names_setup(PyObject *module)
         {&state->str_device, "device"},
         {&state->str_dtype, "dtype"},
         {&state->str_fields, "_fields"},
+        {&state->str_fill_, "fill_"},
+        {&state->str_index, "index"},
         {&state->str_is_cpu, "is_cpu"},
         {&state->str_is_conj, "is_conj"},
         {&state->str_is_neg, "is_neg"},
@@ -27,6 +30,8 @@ pyaccel_names_setup(PyObject *module)
         {&state->str_layout, "layout"},
         {&state->str_dunder_name, "__name__"},
         {&state->str_name, "name"},
+        {&state->str_narrow, "narrow"},
+        {&state->str_new_empty, "new_empty"},
         {&state->str_num_processes, "num_processes"},
         {&state->str_process_index, "process_index"},
         {&state->str_resolve_conj, "resolve_conj"},

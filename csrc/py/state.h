@@ -40,11 +40,13 @@
     X(torch_Tensor)                                                                    \
     X(torch_Parameter)                                                                 \
     X(torch_handle_of)                                                                 \
+    X(torch_raw_stream)                                                                \
     X(torch_empty)                                                                     \
     X(torch_strided)                                                                   \
     X(torch_int8)                                                                      \
     X(torch_uint8)                                                                     \
     X(torch_dtypes)                                                                    \
+    X(str_as_subclass)                                                                 \
     X(str_buffers)                                                                     \
     X(str_contiguous)                                                                  \
     X(str_copy_)                                                                       \
@@ -54,6 +56,8 @@
     X(str_device)                                                                      \
     X(str_dtype)                                                                       \
     X(str_fields)                                                                      \
+    X(str_fill_)                                                                       \
+    X(str_index)                                                                       \
     X(str_is_cpu)                                                                      \
     X(str_is_conj)                                                                     \
     X(str_is_neg)                                                                      \
@@ -63,6 +67,8 @@
     X(str_layout)                                                                      \
     X(str_dunder_name)                                                                 \
     X(str_name)                                                                        \
+    X(str_narrow)                                                                      \
+    X(str_new_empty)                                                                   \
     X(str_num_processes)                                                               \
     X(str_process_index)                                                               \
     X(str_resolve_conj)                                                                \
@@ -77,8 +83,10 @@ typedef struct pyaccel_state {
     PYACCEL_STATE_MAP(PYACCEL_STATE_MEMBER)
     struct pa_pool *pool;                  /* memory of all results */
     struct pa_shim *shim;                  /* libtorch's C shim; NULL: none */
+    struct pa_torch_devices *devices;      /* torch's streams; NULL: torch not bound */
     const struct pa_dl_exchange *exchange; /* torch's table; NULL: none, or not seen */
     int torch_bound;                       /* torch's objects above are filled */
+    int torch_hip;                         /* what torch calls cuda is AMD's */
     int tensor_path;                       /* a pyaccel_tensor_path */
 } pyaccel_state;
 #undef PYACCEL_STATE_MEMBER

@@ -5,6 +5,7 @@
  * and what it refuses is never shown to it twice: a refusal costs it milliseconds. */
 #include "py/tensor.h"
 
+#include "py/place.h"
 #include "py/tensor_attributes.h"
 #include "torch/exchange.h"
 #include "torch/shim.h"
@@ -69,9 +70,12 @@ add_by_exchange(pyaccel_state *state, PyObject *tensor, pyaccel_leaves *leaves)
     if (!pa_exchange_leaf(&view, &leaf)) {
         return 0;
     }
-    int plain = bytes_are_values(state, tensor, &leaf);
-    if (plain <= 0) {
-        return plain;
+    int usable = pyaccel_place_find(state, leaves, &view, &leaf);
+    if (usable > 0) {
+        usable = bytes_are_values(state, tensor, &leaf);
+    }
+    if (usable <= 0) {
+        return usable;
     }
     int status =
         pyaccel_leaves_add(leaves, &leaf, PYACCEL_TENSOR, tensor, tensor, NULL);
@@ -100,6 +104,9 @@ add_by_shim(pyaccel_state *state, PyObject *tensor, pyaccel_leaves *leaves)
     pa_leaf leaf;
     int added = 0;
     if (pa_shim_view(state->shim, handle, &view) && pa_exchange_leaf(&view, &leaf)) {
+        added = pyaccel_place_find(state, leaves, &view, &leaf);
+    }
+    if (added > 0) {
         added = bytes_are_values(state, tensor, &leaf);
     }
     if (added > 0 &&
@@ -144,7 +151,8 @@ PyObject *
 pyaccel_tensor_make(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index,
                     int32_t ndim, const int64_t *shape, size_t nbytes, char **data)
 {
-    if (pyaccel_tensor_path_now(state) != PYACCEL_PATH_EXCHANGE) {
+    if (leaves->extra[index].place_at >= 0 ||
+        pyaccel_tensor_path_now(state) != PYACCEL_PATH_EXCHANGE) {
         return pyaccel_tensor_make_by_attributes(state, leaves, index, ndim, shape,
                                                  nbytes, data);
     }

@@ -25,15 +25,15 @@ int
 pyaccel_tensor_nested(const pyaccel_state *state, PyObject *tensor);
 
 /* Adds a tensor (pyaccel_tensor_check) to the leaves, contiguous with conjugation and
- * negation carried out, and as a copy on the CPU where it is on another device. -1 with
- * TypeError for what has no plain values; with `write`, with ValueError for one whose
- * elements share memory. */
+ * negation carried out: on the CPU or on a device that the core serves where it is, and
+ * of any other device as a copy on the CPU. -1 with TypeError for what has no plain
+ * values; with `write`, with ValueError for one whose elements share memory. */
 int
 pyaccel_tensor_add(pyaccel_state *state, PyObject *tensor, bool write,
                    pyaccel_leaves *leaves);
 
-/* A new tensor of `shape[ndim]` with the dtype of leaf `index`, and its memory. // new
- */
+/* A new tensor of `shape[ndim]` with the dtype of leaf `index`, and its memory, in the
+ * place of that leaf. // new */
 PyObject *
 pyaccel_tensor_make(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index,
                     int32_t ndim, const int64_t *shape, size_t nbytes, char **data);
@@ -44,8 +44,8 @@ int
 pyaccel_tensor_write_back(pyaccel_state *state, const pyaccel_leaves *leaves,
                           size_t index);
 
-/* A result for leaf `index`, `made` on the CPU, on the device of that leaf: itself, or
- * a copy. // new */
+/* A result `made` in the place of leaf `index`, on the device of that leaf's tensor:
+ * itself, or a copy where that is not served. // new */
 PyObject *
 pyaccel_tensor_send_home(pyaccel_state *state, const pyaccel_leaves *leaves,
                          size_t index, PyObject *made);

@@ -2,6 +2,7 @@
 #include "py/tensor_attributes.h"
 
 #include "base/strides.h"
+#include "py/place.h"
 #include "py/tensor.h"
 
 #include <stdlib.h>
@@ -61,33 +62,43 @@ check_layout(pyaccel_state *state, PyObject *tensor)
     return strided ? 0 : -1;
 }
 
-/* 0 for an ordinary tensor, which may be `*away` from the memory of the CPU; -1 with
- * TypeError else. */
+/* The device of a tensor; of type 0 for one that is neither the CPU nor served. -1 with
+ * an exception. */
 static int
-check_ordinary(pyaccel_state *state, PyObject *tensor, bool *away)
+read_device(pyaccel_state *state, PyObject *tensor, pa_dl_device *at)
 {
-    if (check_layout(state, tensor) < 0) {
-        return -1;
-    }
     PyObject *device = PyObject_GetAttr(tensor, state->str_device);
     PyObject *type = device != NULL ? PyObject_GetAttr(device, state->str_type) : NULL;
-    Py_XDECREF(device);
+    PyObject *index = NULL;
+    int status = -1;
+    *at = (pa_dl_device){0};
     if (type == NULL) {
-        return -1;
+        goto done;
     }
-    *away = PyUnicode_Compare(type, state->str_cpu) != 0;
-    int meta = PyUnicode_CompareWithASCIIString(type, "meta") == 0;
-    Py_DECREF(type);
-    if (meta) {
-        return refuse(tensor, "it is on the meta device and has no data",
-                      "load its values first");
+    if (PyUnicode_CompareWithASCIIString(type, "meta") == 0) {
+        status = refuse(tensor, "it is on the meta device and has no data",
+                        "load its values first");
+        goto done;
     }
-    return 0;
+    if (PyUnicode_Compare(type, state->str_cpu) == 0) {
+        at->type = PA_DL_CPU;
+    } else if (PyUnicode_CompareWithASCIIString(type, "cuda") == 0 &&
+               pyaccel_place_served(state)) {
+        index = PyObject_GetAttr(device, state->str_index);
+        *at = (pa_dl_device){PA_DL_CUDA, index != NULL ? (int)PyLong_AsLong(index) : 0};
+    }
+    status = PyErr_Occurred() ? -1 : 0;
+done:
+    Py_XDECREF(index);
+    Py_XDECREF(type);
+    Py_XDECREF(device);
+    return status;
 }
 
 /* ---- Reading ---- */
 
-/* The tensor's values in row-major memory of the CPU: itself or a copy. // new */
+/* The tensor's values in row-major memory of its device, or with `away` of the CPU:
+ * itself or a copy. // new */
 static PyObject *
 plain_copy(pyaccel_state *state, PyObject *tensor, bool away)
 {
@@ -138,9 +149,8 @@ read_shape(pyaccel_state *state, PyObject *tensor, int32_t *ndim)
     return dims;
 }
 
-/* Address of the tensor's memory. -1 with an exception. */
-static int
-read_address(pyaccel_state *state, PyObject *tensor, char **data)
+int
+pyaccel_tensor_address(pyaccel_state *state, PyObject *tensor, char **data)
 {
     PyObject *address = PyObject_CallMethodObjArgs(tensor, state->str_data_ptr, NULL);
     if (address == NULL) {
@@ -191,7 +201,7 @@ read_plain(pyaccel_state *state, PyObject *tensor, int32_t ndim, const int64_t *
     if (read_dtype(state, tensor, &leaf->dtype) < 0) {
         return -1;
     }
-    if (read_address(state, tensor, &leaf->data) < 0) {
+    if (pyaccel_tensor_address(state, tensor, &leaf->data) < 0) {
         /* What torch says where there is no storage to point into. */
         bool absent = PyErr_ExceptionMatches(PyExc_RuntimeError);
         return absent ? (PyErr_Clear(), refuse_without_memory(tensor)) : -1;
@@ -236,11 +246,12 @@ int
 pyaccel_tensor_add_by_attributes(pyaccel_state *state, PyObject *tensor, bool write,
                                  pyaccel_leaves *leaves)
 {
-    bool away = false;
-    if (check_ordinary(state, tensor, &away) < 0 ||
+    pa_dl_device device;
+    if (check_layout(state, tensor) < 0 || read_device(state, tensor, &device) < 0 ||
         (write && check_writeable(state, tensor) < 0)) {
         return -1;
     }
+    bool away = device.type == 0;
     PyObject *plain = plain_copy(state, tensor, away);
     if (plain == NULL) {
         return -1;
@@ -249,6 +260,10 @@ pyaccel_tensor_add_by_attributes(pyaccel_state *state, PyObject *tensor, bool wr
     pa_leaf leaf;
     int64_t *dims = read_shape(state, plain, &ndim);
     int status = dims != NULL ? read_plain(state, plain, ndim, dims, &leaf) : -1;
+    if (status == 0 && !away) {
+        pa_dl_tensor view = {.data = leaf.data, .device = device};
+        status = pyaccel_place_find(state, leaves, &view, &leaf) < 0 ? -1 : 0;
+    }
     if (status == 0) {
         status = pyaccel_leaves_add(leaves, &leaf, PYACCEL_TENSOR, tensor, plain, NULL);
     }
@@ -258,111 +273,4 @@ pyaccel_tensor_add_by_attributes(pyaccel_state *state, PyObject *tensor, bool wr
     free(dims);
     Py_DECREF(plain);
     return status;
-}
-
-/* ---- Results ---- */
-
-/* torch.empty(shape, dtype=dtype, device="cpu"). // new */
-static PyObject *
-call_empty(pyaccel_state *state, PyObject *dtype, int32_t ndim, const int64_t *shape)
-{
-    PyObject *made = NULL;
-    PyObject *sizes = PyTuple_New(ndim);
-    PyObject *positional = NULL;
-    PyObject *named = NULL;
-    if (sizes == NULL) {
-        return NULL;
-    }
-    for (int32_t d = 0; d < ndim; d++) {
-        PyObject *size = PyLong_FromLongLong(shape[d]);
-        if (size == NULL || PyTuple_SetItem(sizes, d, size) < 0) {
-            goto done;
-        }
-    }
-    positional = PyTuple_Pack(1, sizes);
-    named = PyDict_New();
-    if (positional == NULL || named == NULL ||
-        PyDict_SetItem(named, state->str_dtype, dtype) < 0 ||
-        PyDict_SetItemString(named, "device", state->str_cpu) < 0) {
-        goto done;
-    }
-    made = PyObject_Call(state->torch_empty, positional, named);
-done:
-    Py_DECREF(sizes);
-    Py_XDECREF(positional);
-    Py_XDECREF(named);
-    return made;
-}
-
-PyObject *
-pyaccel_tensor_make_by_attributes(pyaccel_state *state, const pyaccel_leaves *leaves,
-                                  size_t index, int32_t ndim, const int64_t *shape,
-                                  size_t nbytes, char **data)
-{
-    PyObject *dtype = PyObject_GetAttr(leaves->extra[index].holder, state->str_dtype);
-    PyObject *made = dtype != NULL ? call_empty(state, dtype, ndim, shape) : NULL;
-    Py_XDECREF(dtype);
-    if (made == NULL) {
-        return NULL;
-    }
-    bool absent = false;
-    int status = read_address(state, made, data);
-    if (status < 0) {
-        absent = PyErr_ExceptionMatches(PyExc_RuntimeError) != 0;
-    } else if (*data == NULL && nbytes > 0) {
-        absent = true;
-        status = -1;
-    }
-    if (absent) {
-        PyErr_SetString(PyExc_RuntimeError,
-                        "torch.empty gave a tensor without memory: results cannot be "
-                        "made inside a torch.func transform or a mode that fakes "
-                        "tensors");
-    }
-    if (status < 0) {
-        Py_CLEAR(made);
-    }
-    return made;
-}
-
-int
-pyaccel_tensor_write_back(pyaccel_state *state, const pyaccel_leaves *leaves,
-                          size_t index)
-{
-    const pyaccel_leaf *extra = &leaves->extra[index];
-    if (extra->holder == extra->source) {
-        return 0;
-    }
-    /* Through a detached alias: a parameter refuses to be written in place. */
-    PyObject *target =
-        PyObject_CallMethodObjArgs(extra->source, state->str_detach, NULL);
-    if (target == NULL) {
-        return -1;
-    }
-    char *here = NULL;
-    int status = extra->away ? 0 : read_address(state, target, &here);
-    if (status == 0 && here != leaves->at[index].data) {
-        PyObject *done =
-            PyObject_CallMethodObjArgs(target, state->str_copy_, extra->holder, NULL);
-        status = done != NULL ? 0 : -1;
-        Py_XDECREF(done);
-    }
-    Py_DECREF(target);
-    return status;
-}
-
-PyObject *
-pyaccel_tensor_send_home(pyaccel_state *state, const pyaccel_leaves *leaves,
-                         size_t index, PyObject *made)
-{
-    const pyaccel_leaf *extra = &leaves->extra[index];
-    if (!extra->away) {
-        return Py_NewRef(made);
-    }
-    PyObject *device = PyObject_GetAttr(extra->source, state->str_device);
-    PyObject *home = device != NULL
-                         ? PyObject_CallMethodObjArgs(made, state->str_to, device, NULL)
-                         : NULL;
-    Py_XDECREF(device);
-    return home;
 }

@@ -9,7 +9,12 @@ int
 pyaccel_tensor_add_by_attributes(pyaccel_state *state, PyObject *tensor, bool write,
                                  pyaccel_leaves *leaves);
 
-/* As pyaccel_tensor_make, by torch.empty. // new */
+/* Address of the tensor's memory. -1 with an exception: RuntimeError where torch has
+ * none to give. */
+int
+pyaccel_tensor_address(pyaccel_state *state, PyObject *tensor, char **data);
+
+/* As pyaccel_tensor_make, by torch's own allocator. // new */
 PyObject *
 pyaccel_tensor_make_by_attributes(pyaccel_state *state, const pyaccel_leaves *leaves,
                                   size_t index, int32_t ndim, const int64_t *shape,

@@ -1,6 +1,7 @@
 /* Finding torch in the process, and the path that tensors take: see py/tensor.h. */
 #include "py/tensor.h"
 
+#include "torch/devices.h"
 #include "torch/exchange.h"
 #include "torch/shim.h"
 
@@ -80,6 +81,30 @@ bind_shim(pyaccel_state *state, PyObject *torch)
     state->shim = pa_shim_open();
 }
 
+/* torch's streams, and whose devices it calls cuda. */
+static int
+bind_devices(pyaccel_state *state, PyObject *torch)
+{
+    PyObject *version = PyObject_GetAttrString(torch, "version");
+    PyObject *hip = version != NULL ? PyObject_GetAttrString(version, "hip") : NULL;
+    state->torch_hip = hip != NULL && hip != Py_None;
+    Py_XDECREF(version);
+    Py_XDECREF(hip);
+    PyObject *at = PyObject_GetAttrString(torch, "_C");
+    PyObject *raw =
+        at != NULL ? PyObject_GetAttrString(at, "_cuda_getCurrentRawStream") : NULL;
+    Py_XDECREF(at);
+    PyErr_Clear(); /* each of them may be missing, as in a torch without CUDA */
+    pyaccel_slot_set(&state->torch_raw_stream, raw);
+    pa_torch_devices_close(state->devices);
+    state->devices = pa_torch_devices_open(state->exchange);
+    if (state->devices == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
 static int
 bind_objects(pyaccel_state *state, PyObject *torch)
 {
@@ -102,7 +127,7 @@ bind_objects(pyaccel_state *state, PyObject *torch)
         return -1;
     }
     bind_shim(state, torch);
-    return bind_exchange(state);
+    return bind_exchange(state) < 0 ? -1 : bind_devices(state, torch);
 }
 
 int

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-enum { PA_DL_CPU = 1, PA_DL_MAJOR = 1 };
+enum { PA_DL_CPU = 1, PA_DL_CUDA = 2, PA_DL_MAJOR = 1 };
 
 /* The name of the type attribute's capsule. */
 #define PA_DL_CAPSULE "dlpack_exchange_api"

@@ -18,9 +18,6 @@ pa_exchange_check(const void *table)
 bool
 pa_exchange_leaf(const pa_dl_tensor *view, pa_leaf *leaf)
 {
-    if (view->device.type != PA_DL_CPU) {
-        return false;
-    }
     int64_t count = 1;
     for (int32_t d = view->ndim - 1; d >= 0; d--) {
         bool strided = view->strides != NULL && view->strides[d] != count;

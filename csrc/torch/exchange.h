@@ -14,8 +14,8 @@ const pa_dl_exchange *
 pa_exchange_check(const void *table);
 
 /* Row-major memory and metadata of a borrowed tensor as a leaf, whose `shape` then
- * belongs to the tensor. False if the view is not one that can be used as it is: on a
- * device, with strides, or without memory. */
+ * belongs to the tensor, and whose place is left to the caller. False if the view is
+ * not one that can be used as it is: with strides, or without memory. */
 bool
 pa_exchange_leaf(const pa_dl_tensor *view, pa_leaf *leaf);
 

@@ -28,8 +28,10 @@ struct pa_shim {
     get_counts strides;
     get_code dtype;
     get_code device_type;
+    get_code device_index;
     delete_handle release;
-    int32_t cpu;
+    int32_t cpu; /* torch's codes of these types of devices */
+    int32_t cuda;
     known_dtype dtypes[MOST_DTYPES];
     size_t ndtypes;
 };
@@ -87,19 +89,24 @@ pa_shim_open(void)
         shim->strides = find(shim, "aoti_torch_get_strides").counts;
         shim->dtype = find(shim, "aoti_torch_get_dtype").code;
         shim->device_type = find(shim, "aoti_torch_get_device_type").code;
+        shim->device_index = find(shim, "aoti_torch_get_device_index").code;
         shim->release = find(shim, "aoti_torch_delete_tensor_object").release;
     }
     symbol cpu = {0};
+    symbol cuda = {0};
     if (shim->library != NULL) {
         cpu = find(shim, "aoti_torch_device_type_cpu");
+        cuda = find(shim, "aoti_torch_device_type_cuda");
     }
     if (shim->data_ptr == NULL || shim->dim == NULL || shim->sizes == NULL ||
         shim->strides == NULL || shim->dtype == NULL || shim->device_type == NULL ||
-        shim->release == NULL || cpu.address == NULL) {
+        shim->device_index == NULL || shim->release == NULL || cpu.address == NULL ||
+        cuda.address == NULL) {
         pa_shim_close(shim);
         return NULL;
     }
     shim->cpu = cpu.ask();
+    shim->cuda = cuda.ask();
     learn_dtypes(shim);
     return shim;
 }
@@ -117,17 +124,21 @@ bool
 pa_shim_view(const pa_shim *shim, void *handle, pa_dl_tensor *view)
 {
     int32_t device = 0;
+    int32_t index = 0;
     int32_t code = 0;
     int64_t ndim = 0;
     *view = (pa_dl_tensor){0};
-    if (shim->device_type(handle, &device) != 0 || device != shim->cpu ||
-        shim->dtype(handle, &code) != 0 || shim->dim(handle, &ndim) != 0 ||
-        shim->sizes(handle, &view->shape) != 0 ||
+    if (shim->device_type(handle, &device) != 0 ||
+        (device != shim->cpu && device != shim->cuda) ||
+        shim->device_index(handle, &index) != 0 || shim->dtype(handle, &code) != 0 ||
+        shim->dim(handle, &ndim) != 0 || shim->sizes(handle, &view->shape) != 0 ||
         shim->strides(handle, &view->strides) != 0 ||
         shim->data_ptr(handle, &view->data) != 0) {
         return false;
     }
-    view->device.type = PA_DL_CPU;
+    bool on_cuda = device == shim->cuda;
+    view->device =
+        (pa_dl_device){on_cuda ? PA_DL_CUDA : PA_DL_CPU, on_cuda ? index : 0};
     view->ndim = (int32_t)ndim;
     for (size_t i = 0; i < shim->ndtypes; i++) {
         if (shim->dtypes[i].code == code) {

@@ -1,0 +1,131 @@
+/* Tensors that results are received in, and where they go: see py/tensor.h. */
+#include "py/tensor.h"
+#include "py/tensor_attributes.h"
+
+/* Sizes as a tuple. // new */
+static PyObject *
+pack_sizes(int32_t ndim, const int64_t *shape)
+{
+    PyObject *sizes = PyTuple_New(ndim);
+    for (int32_t d = 0; d < ndim && sizes != NULL; d++) {
+        PyObject *size = PyLong_FromLongLong(shape[d]);
+        if (size == NULL || PyTuple_SetItem(sizes, d, size) < 0) {
+            Py_CLEAR(sizes);
+        }
+    }
+    return sizes;
+}
+
+/* torch.empty(sizes, dtype=holder.dtype, device="cpu"). // new */
+static PyObject *
+make_on_cpu(pyaccel_state *state, PyObject *holder, PyObject *sizes)
+{
+    PyObject *made = NULL;
+    PyObject *dtype = PyObject_GetAttr(holder, state->str_dtype);
+    PyObject *positional = PyTuple_Pack(1, sizes);
+    PyObject *named = PyDict_New();
+    if (dtype != NULL && positional != NULL && named != NULL &&
+        PyDict_SetItem(named, state->str_dtype, dtype) == 0 &&
+        PyDict_SetItem(named, state->str_device, state->str_cpu) == 0) {
+        made = PyObject_Call(state->torch_empty, positional, named);
+    }
+    Py_XDECREF(dtype);
+    Py_XDECREF(positional);
+    Py_XDECREF(named);
+    return made;
+}
+
+/* holder.new_empty(sizes), in memory of torch's caching allocator. A tensor over the
+ * exchange table's memory would be as quick to make, but `record_stream` passes by what
+ * it does not know as its own, and the memory would be used anew too early. // new */
+static PyObject *
+make_on_device(pyaccel_state *state, PyObject *holder, PyObject *sizes)
+{
+    PyObject *made =
+        PyObject_CallMethodObjArgs(holder, state->str_new_empty, sizes, NULL);
+    if (made != NULL && (PyObject *)Py_TYPE(made) != state->torch_Tensor) {
+        PyObject *plain = PyObject_CallMethodObjArgs(made, state->str_as_subclass,
+                                                     state->torch_Tensor, NULL);
+        Py_DECREF(made);
+        made = plain;
+    }
+    return made;
+}
+
+PyObject *
+pyaccel_tensor_make_by_attributes(pyaccel_state *state, const pyaccel_leaves *leaves,
+                                  size_t index, int32_t ndim, const int64_t *shape,
+                                  size_t nbytes, char **data)
+{
+    const pyaccel_leaf *extra = &leaves->extra[index];
+    PyObject *sizes = pack_sizes(ndim, shape);
+    if (sizes == NULL) {
+        return NULL;
+    }
+    PyObject *made = extra->place_at < 0 ? make_on_cpu(state, extra->holder, sizes)
+                                         : make_on_device(state, extra->holder, sizes);
+    Py_DECREF(sizes);
+    if (made == NULL) {
+        return NULL;
+    }
+    bool absent = false;
+    int status = pyaccel_tensor_address(state, made, data);
+    if (status < 0) {
+        absent = PyErr_ExceptionMatches(PyExc_RuntimeError) != 0;
+    } else if (*data == NULL && nbytes > 0) {
+        absent = true;
+        status = -1;
+    }
+    if (absent) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "torch.empty gave a tensor without memory: results cannot be "
+                        "made inside a torch.func transform or a mode that fakes "
+                        "tensors");
+    }
+    if (status < 0) {
+        Py_CLEAR(made);
+    }
+    return made;
+}
+
+int
+pyaccel_tensor_write_back(pyaccel_state *state, const pyaccel_leaves *leaves,
+                          size_t index)
+{
+    const pyaccel_leaf *extra = &leaves->extra[index];
+    if (extra->holder == extra->source) {
+        return 0;
+    }
+    /* Through a detached alias: a parameter refuses to be written in place. */
+    PyObject *target =
+        PyObject_CallMethodObjArgs(extra->source, state->str_detach, NULL);
+    if (target == NULL) {
+        return -1;
+    }
+    char *here = NULL;
+    int status = extra->away ? 0 : pyaccel_tensor_address(state, target, &here);
+    if (status == 0 && here != leaves->at[index].data) {
+        PyObject *done =
+            PyObject_CallMethodObjArgs(target, state->str_copy_, extra->holder, NULL);
+        status = done != NULL ? 0 : -1;
+        Py_XDECREF(done);
+    }
+    Py_DECREF(target);
+    return status;
+}
+
+PyObject *
+pyaccel_tensor_send_home(pyaccel_state *state, const pyaccel_leaves *leaves,
+                         size_t index, PyObject *made)
+{
+    const pyaccel_leaf *extra = &leaves->extra[index];
+    if (!extra->away) {
+        return Py_NewRef(made);
+    }
+    PyObject *device = PyObject_GetAttr(extra->source, state->str_device);
+    PyObject *home = device != NULL
+                         ? PyObject_CallMethodObjArgs(made, state->str_to, device, NULL)
+                         : NULL;
+    Py_XDECREF(device);
+    return home;
+}
