@@ -135,6 +135,19 @@ pa_cuda_leave(const pa_cuda *cuda, int before)
     }
 }
 
+pa_status
+pa_cuda_reached(const pa_cuda *cuda, pa_cuda_event event, bool *reached,
+                pa_error *error)
+{
+    int code = cuda->EventQuery(event);
+    *reached = code == PA_CUDA_SUCCESS;
+    if (code == PA_CUDA_NOT_READY) {
+        (void)cuda->GetLastError();
+        return PA_OK;
+    }
+    return pa_cuda_check(cuda, code, "cudaEventQuery", error);
+}
+
 /* A number for this host, the same in all its containers and until it starts anew. */
 static uint64_t
 host_hash(void)

@@ -126,6 +126,13 @@ pa_cuda_enter(const pa_cuda *cuda, int device, int *before, pa_error *error);
 void
 pa_cuda_leave(const pa_cuda *cuda, int before);
 
+/* Whether a stream has come to an event; PA_CUDA's errors. The runtime remembers that
+ * it has not as it does an error, which is cleared, as whoever asks next would see it.
+ */
+pa_status
+pa_cuda_reached(const pa_cuda *cuda, pa_cuda_event event, bool *reached,
+                pa_error *error);
+
 /* What identifies a device, and one instance of a divided one, on every host: by the
  * driver, else from the PCI bus address. PA_CUDA's errors. */
 pa_status

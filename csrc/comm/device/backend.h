@@ -1,6 +1,8 @@
 /* What a way between GPUs gives to devices.c: one table of functions. All are called by
  * every rank of the group, in the same order, after a meeting in which all have seen
- * what each rank is about to do. Backends trust their arguments. */
+ * what each rank is about to do. Backends trust their arguments. In `stream` and
+ * `reduce` the rank's device is the thread's current one; an error there breaks the
+ * group, which the caller does, with the operation and the rank in the text. */
 #ifndef PA_COMM_DEVICE_BACKEND_H
 #define PA_COMM_DEVICE_BACKEND_H
 
