@@ -47,6 +47,8 @@ typedef enum pa_nccl_op {
 
 enum { PA_NCCL_ID_BYTES = 128, PA_NCCL_OLDEST = 21400 };
 
+#define PA_NCCL_MAGIC 0xcafebeefu /* begins a configuration */
+
 typedef struct pa_nccl_id {
     char bytes[PA_NCCL_ID_BYTES];
 } pa_nccl_id;
@@ -62,7 +64,7 @@ typedef struct pa_nccl_config {
 
 /* A communicator whose calls return PA_NCCL_IN_PROGRESS instead of waiting. */
 #define PA_NCCL_CONFIG_NON_BLOCKING                                                    \
-    {sizeof(pa_nccl_config), 0xcafebeefu, PA_NCCL_OLDEST, 0}
+    {sizeof(pa_nccl_config), PA_NCCL_MAGIC, PA_NCCL_OLDEST, 0}
 
 /* Each function that we need once: the name without "nccl", and its parameters. All
  * return a code. Elements, not bytes, are counted. */

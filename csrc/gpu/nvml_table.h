@@ -3,6 +3,8 @@
 #ifndef PA_GPU_NVML_TABLE_H
 #define PA_GPU_NVML_TABLE_H
 
+#include <stdbool.h>
+
 typedef struct pa_nvml_device_object *pa_nvml_device;
 
 /* Results that we tell apart. */
