@@ -41,6 +41,7 @@ report_failed(pa_comm *comm, const pa_card *cards, pa_error *error)
 /* How two descriptions differ, from the harmless to the worst. */
 typedef enum difference {
     SAME,
+    PLACES,
     ROWS,
     OTHER_SHAPE,
     OTHER_DTYPE,
@@ -67,6 +68,7 @@ difference_text(difference found)
         return "The ranks passed different dtypes";
     case OTHER_SHAPE:
     case ROWS:
+    case PLACES:
     case SAME:
         break;
     }
@@ -74,7 +76,7 @@ difference_text(difference found)
 }
 
 static difference
-compare_leaf(const pa_described_leaf *a, const pa_described_leaf *b)
+compare_leaf(const pa_described_leaf *a, const pa_described_leaf *b, bool *apart)
 {
     if (!pa_dtype_equal(a->dtype, b->dtype)) {
         return OTHER_DTYPE;
@@ -83,16 +85,22 @@ compare_leaf(const pa_described_leaf *a, const pa_described_leaf *b)
         return OTHER_SHAPE;
     }
     difference found = SAME;
+    if (a->on_device != b->on_device) {
+        *apart = true;
+        found = PLACES;
+    }
     for (int64_t d = 0; d < a->ndim; d++) {
         if (pa_described_dimension(a, d) != pa_described_dimension(b, d)) {
-            found = d == 0 ? ROWS : OTHER_SHAPE;
+            difference here = d == 0 ? ROWS : OTHER_SHAPE;
+            found = here > found ? here : found;
         }
     }
     return found;
 }
 
+/* How two descriptions differ; notes in `*apart` leaves on a device in one only. */
 static difference
-compare(const pa_bytes *one, const pa_bytes *other)
+compare(const pa_bytes *one, const pa_bytes *other, bool *apart)
 {
     pa_describe_reader a = {.at = one->data, .end = one->data + one->nbytes};
     pa_describe_reader b = {.at = other->data, .end = other->data + other->nbytes};
@@ -119,7 +127,7 @@ compare(const pa_bytes *one, const pa_bytes *other)
         if (!pa_describe_read_leaf(&a, &left) || !pa_describe_read_leaf(&b, &right)) {
             return OTHER_STRUCTURE;
         }
-        difference found = compare_leaf(&left, &right);
+        difference found = compare_leaf(&left, &right, apart);
         worst = found > worst ? found : worst;
     }
     return worst;
@@ -247,7 +255,7 @@ settle_difference(pa_comm *comm, const pa_card *mine, const pa_called *called,
     }
     difference worst = SAME;
     for (int rank = 1; rank < size; rank++) {
-        difference found = compare(&all[0], &all[rank]);
+        difference found = compare(&all[0], &all[rank], &agreement->apart);
         worst = found > worst ? found : worst;
     }
     if (worst == SAME) {
@@ -256,9 +264,9 @@ settle_difference(pa_comm *comm, const pa_card *mine, const pa_called *called,
                          "%s: the ranks disagree on the payload although they made "
                          "the same call",
                          pa_op_text(mine->op));
-    } else if (worst > ROWS || !rows_may_differ) {
+    } else if (worst > ROWS || (worst == ROWS && !rows_may_differ)) {
         status = report_mismatch(size, all, worst, error);
-    } else {
+    } else if (worst == ROWS) {
         status = note_rows(size, all, called->leaves->count, agreement, error);
     }
 done:

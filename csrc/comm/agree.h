@@ -13,6 +13,7 @@
 
 /* What the ranks turned out to have called. Starts zeroed. */
 typedef struct pa_agreement {
+    bool apart;    /* some leaf stands on a device on some ranks only */
     bool uneven;   /* first dimensions differ, and `rows` tells how */
     int64_t *rows; /* [size][leaves]: first dimension of a leaf on a rank */
     size_t leaves;

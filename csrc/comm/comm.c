@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "comm/backend.h"
+#include "comm/device/devices.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -44,9 +45,12 @@ void
 pa_comm_close(pa_comm *comm)
 {
     if (!comm->closed) {
+        bool forked = pa_fork_mark_forked(comm->fork_mark);
+        pa_devices_close(comm->devices, forked);
+        comm->devices = NULL;
         comm->closed = true;
         pa_lend_fini(comm);
-        comm->backend->close(comm, pa_fork_mark_forked(comm->fork_mark));
+        comm->backend->close(comm, forked);
     }
 }
 

@@ -59,7 +59,7 @@ pa_describe_write(const pa_card *card, const pa_called *called, const pa_hooks *
     size_t count = leaves != NULL ? leaves->count : 0;
     size_t length = FIXED_BYTES + strlen(arguments) + strlen(outline) + strlen(site);
     for (size_t i = 0; i < count; i++) {
-        length += sizeof(pa_dtype) + sizeof(int64_t);
+        length += sizeof(pa_dtype) + sizeof(int32_t) + sizeof(uint32_t);
         length += sizeof(int64_t) * (size_t)leaves->at[i].ndim;
     }
     char *bytes = malloc(length);
@@ -81,10 +81,11 @@ pa_describe_write(const pa_card *card, const pa_called *called, const pa_hooks *
     put(&at, site, texts[2]);
     for (size_t i = 0; i < count; i++) {
         const pa_leaf *leaf = &leaves->at[i];
-        int64_t ndim = leaf->ndim;
+        uint32_t on_device = leaf->place != NULL;
         put(&at, &leaf->dtype, sizeof leaf->dtype);
-        put(&at, &ndim, sizeof ndim);
-        put(&at, leaf->shape, sizeof(int64_t) * (size_t)ndim);
+        put(&at, &leaf->ndim, sizeof leaf->ndim);
+        put(&at, &on_device, sizeof on_device);
+        put(&at, leaf->shape, sizeof(int64_t) * (size_t)leaf->ndim);
     }
     *nbytes = length;
     return bytes;
@@ -116,7 +117,8 @@ bool
 pa_describe_read_leaf(pa_describe_reader *reader, pa_described_leaf *leaf)
 {
     if (!get(reader, &leaf->dtype, sizeof leaf->dtype) ||
-        !get(reader, &leaf->ndim, sizeof leaf->ndim) || leaf->ndim < 0) {
+        !get(reader, &leaf->ndim, sizeof leaf->ndim) ||
+        !get(reader, &leaf->on_device, sizeof leaf->on_device) || leaf->ndim < 0) {
         return false;
     }
     size_t room = (size_t)(reader->end - reader->at) / sizeof(int64_t);
@@ -147,7 +149,7 @@ format_leaf(const pa_described_leaf *leaf, char *text, size_t capacity)
         pa_text_append(text, capacity, "%s%lld", d > 0 ? ", " : "",
                        (long long)pa_described_dimension(leaf, d));
     }
-    pa_text_append(text, capacity, "]");
+    pa_text_append(text, capacity, leaf->on_device != 0 ? "] on a GPU" : "]");
 }
 
 void

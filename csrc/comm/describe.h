@@ -4,7 +4,8 @@
  *   | u32 nsite | the arguments in words [narguments] | the containers around the
  *   leaves in words [noutline] | where the call stands [nsite]
  *   for each leaf:
- *   u8 code | u8 bits | u16 lanes | u32 detail | i64 ndim | i64 dimension [ndim]
+ *   u8 code | u8 bits | u16 lanes | u32 detail | i32 ndim | u32 on a device
+ *   | i64 dimension [ndim]
  *
  * Ranks of other hosts read them too. Every machine that is supported is little-endian,
  * so numbers are in the machine's own byte order. */
@@ -42,7 +43,8 @@ typedef struct pa_description {
 /* One leaf of a description; the dimensions stay where they are, unaligned. */
 typedef struct pa_described_leaf {
     pa_dtype dtype;
-    int64_t ndim;
+    int32_t ndim;
+    uint32_t on_device;
     const char *dimensions;
 } pa_described_leaf;
 

@@ -1,6 +1,7 @@
 /* Gather: see the header. */
 #include "comm/gather.h"
 
+#include "comm/device/devices.h"
 #include "comm/lend.h"
 
 #include <stdlib.h>
@@ -44,7 +45,7 @@ allocate(pa_gather *gather, size_t size, pa_error *error)
     gather->own = gather->parts + size * leaves;
     for (size_t i = 0; i < leaves; i++) {
         const pa_leaf *leaf = &gather->leaves->at[i];
-        gather->own[i] = (pa_part){leaf->data, leaf->nbytes, NULL};
+        gather->own[i] = (pa_part){leaf->data, leaf->nbytes, leaf->place};
     }
     gather->send = (pa_flow){gather->own, leaves, gather->nbytes};
     return PA_OK;
@@ -62,7 +63,8 @@ pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, int r
     };
     PA_TRY(allocate(gather, (size_t)pa_comm_size(comm), error));
     char packed[PA_CARD_INLINE];
-    gather->inlined = gather->nbytes <= sizeof packed;
+    uint32_t placed = pa_devices_placed(comm, leaves);
+    gather->inlined = placed == 0 && gather->nbytes <= sizeof packed;
     if (gather->inlined) {
         pa_leaves_pack(leaves, packed);
     }
@@ -72,9 +74,10 @@ pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, int r
         .root = root,
         .fingerprint = pa_called_fingerprint(&called),
         .nbytes = gather->nbytes,
+        .placed = placed,
         .inlined = packed,
         .ninline = gather->inlined ? (uint32_t)gather->nbytes : 0,
-        .follows = gather->inlined ? NULL : &gather->send,
+        .follows = gather->inlined || placed != 0 ? NULL : &gather->send,
     };
     pa_status status = pa_comm_meet(comm, &mine, gather->cards, hooks, error);
     if (status == PA_OK) {
@@ -85,10 +88,11 @@ pa_gather_begin(pa_gather *gather, pa_comm *comm, const pa_leaves *leaves, int r
         pa_gather_fini(gather);
         return status;
     }
-    if (gather->agreement.uneven) {
+    if (gather->agreement.uneven || gather->agreement.apart) {
         /* The descriptions have used up the meeting, and the inline bytes with it. */
         gather->inlined = false;
     }
+    gather->placed = pa_cards_placed(gather->cards, pa_comm_size(comm));
     return PA_OK;
 }
 
@@ -131,8 +135,9 @@ place_parts(pa_gather *gather, char *const *outputs)
     int size = pa_comm_size(gather->comm);
     bool receives = pa_gather_receives(gather);
     for (int rank = 0; rank < size; rank++) {
+        bool wanted = receives || gather->placed != 0;
         gather->flows[rank] = (pa_flow){
-            .parts = receives ? gather->parts + (size_t)rank * leaves : NULL,
+            .parts = wanted ? gather->parts + (size_t)rank * leaves : NULL,
             .nparts = leaves,
         };
     }
@@ -141,7 +146,8 @@ place_parts(pa_gather *gather, char *const *outputs)
         char *at = receives ? outputs[i] : NULL;
         for (int rank = 0; rank < size; rank++) {
             size_t nbytes = (size_t)rows_of(gather, i, rank) * row;
-            gather->parts[(size_t)rank * leaves + i] = (pa_part){at, nbytes, NULL};
+            gather->parts[(size_t)rank * leaves + i] =
+                (pa_part){at, nbytes, gather->leaves->at[i].place};
             gather->flows[rank].nbytes += nbytes;
             at = receives && nbytes > 0 ? at + nbytes : at;
         }
@@ -154,8 +160,16 @@ pa_gather_finish(pa_gather *gather, char *const *outputs, const pa_hooks *hooks,
 {
     place_parts(gather, outputs);
     if (!gather->inlined) {
-        return pa_comm_stream(gather->comm, PA_OP_GATHER, &gather->send, gather->flows,
-                              hooks, error);
+        pa_move move = {
+            .op = PA_OP_GATHER,
+            .placed = gather->placed,
+            .apart = gather->agreement.apart,
+            .send = &gather->send,
+            .recv = gather->flows,
+            .receiver = gather->root,
+            .sender = PA_NO_ROOT,
+        };
+        return pa_devices_move(gather->comm, &move, hooks, error);
     }
     for (int rank = 0; pa_gather_receives(gather) && rank < pa_comm_size(gather->comm);
          rank++) {
@@ -195,7 +209,7 @@ pa_gather_lend(pa_gather *gather, pa_lease **lease, size_t *starts, bool *lent,
 {
     *lease = NULL;
     *lent = false;
-    if (gather->inlined) {
+    if (gather->inlined || gather->placed != 0) {
         return PA_OK;
     }
     size_t nbytes = 0;

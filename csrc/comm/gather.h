@@ -12,14 +12,15 @@
 typedef struct pa_gather {
     pa_comm *comm;
     const pa_leaves *leaves;
-    pa_card *cards; /* [size]; flows and parts of the stream stand behind them */
-    pa_flow *flows; /* [size] */
-    pa_part *parts; /* [size][leaves] */
-    pa_part *own;   /* [leaves] */
-    pa_flow send;   /* of `own` */
-    int root;       /* the only receiver, or PA_NO_ROOT */
-    size_t nbytes;  /* of the own payload */
-    bool inlined;   /* every payload came with its card */
+    pa_card *cards;  /* [size]; flows and parts of the stream stand behind them */
+    pa_flow *flows;  /* [size] */
+    pa_part *parts;  /* [size][leaves] */
+    pa_part *own;    /* [leaves] */
+    pa_flow send;    /* of `own` */
+    int root;        /* the only receiver, or PA_NO_ROOT */
+    size_t nbytes;   /* of the own payload */
+    bool inlined;    /* every payload came with its card */
+    uint32_t placed; /* bits of pa_placed, of all ranks */
     pa_agreement agreement;
 } pa_gather;
 

@@ -15,6 +15,7 @@
 
 #include "comm/agree.h"
 #include "comm/backend.h"
+#include "comm/device/reduce.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -310,6 +311,17 @@ keep_own(reducer *r)
     }
 }
 
+/* What comes after the agreement, where no payload came with its card. */
+static pa_status
+reduce_whole(reducer *r)
+{
+    if (r->reduction == PA_REDUCTION_NONE) {
+        keep_own(r);
+        return PA_OK;
+    }
+    return reduce_streamed(r);
+}
+
 static pa_status
 meet_and_reduce(reducer *r)
 {
@@ -317,7 +329,8 @@ meet_and_reduce(reducer *r)
     char packed[PA_CARD_INLINE];
     bool keeps = r->reduction == PA_REDUCTION_NONE;
     size_t nbytes = keeps ? 0 : r->nbytes;
-    bool inlined = nbytes <= sizeof packed;
+    uint32_t placed = pa_devices_placed(r->comm, r->leaves);
+    bool inlined = placed == 0 && nbytes <= sizeof packed;
     if (inlined && !keeps) {
         pa_leaves_pack(r->leaves, packed);
     }
@@ -328,25 +341,36 @@ meet_and_reduce(reducer *r)
         .root = PA_NO_ROOT,
         .fingerprint = pa_called_fingerprint(&called),
         .nbytes = nbytes,
+        .placed = placed,
         .inlined = packed,
         .ninline = inlined ? (uint32_t)nbytes : 0,
     };
     pa_agreement agreement = {0};
     PA_TRY(pa_comm_meet(r->comm, &mine, r->cards, r->hooks, r->error));
     PA_TRY(pa_agree(r->comm, r->cards, &called, false, &agreement, r->hooks, r->error));
-    if (keeps) {
-        keep_own(r);
-    } else if (inlined) {
-        reduce_inlined(r);
+    placed = pa_cards_placed(r->cards, (int)r->size);
+    if (placed != 0) {
+        pa_device_reduction work = {
+            .leaves = r->leaves,
+            .reduction = r->reduction,
+            .scale = r->scale,
+            .outputs = r->outputs,
+        };
+        return pa_devices_reduce(r->comm, &work, placed, agreement.apart, r->hooks,
+                                 r->error);
     }
-    return inlined ? PA_OK : reduce_streamed(r);
+    if (inlined && !keeps) {
+        reduce_inlined(r);
+        return PA_OK;
+    }
+    return reduce_whole(r);
 }
 
-pa_status
-pa_reduce(pa_comm *comm, const pa_leaves *leaves, pa_reduction reduction, double scale,
-          char *const *outputs, const pa_hooks *hooks, pa_error *error)
+static reducer
+reducer_of(pa_comm *comm, const pa_leaves *leaves, pa_reduction reduction, double scale,
+           char *const *outputs, const pa_hooks *hooks, pa_error *error)
 {
-    reducer r = {
+    return (reducer){
         .comm = comm,
         .leaves = leaves,
         .reduction = reduction,
@@ -357,6 +381,27 @@ pa_reduce(pa_comm *comm, const pa_leaves *leaves, pa_reduction reduction, double
         .hooks = hooks,
         .error = error,
     };
+}
+
+pa_status
+pa_reduce_agreed(pa_comm *comm, const pa_leaves *leaves, pa_reduction reduction,
+                 double scale, char *const *outputs, const pa_hooks *hooks,
+                 pa_error *error)
+{
+    reducer r = reducer_of(comm, leaves, reduction, scale, outputs, hooks, error);
+    if (!reducer_make(&r)) {
+        return no_memory(&r, leaves->count * sizeof(pa_part));
+    }
+    pa_status status = reduce_whole(&r);
+    free(r.cards);
+    return status;
+}
+
+pa_status
+pa_reduce(pa_comm *comm, const pa_leaves *leaves, pa_reduction reduction, double scale,
+          char *const *outputs, const pa_hooks *hooks, pa_error *error)
+{
+    reducer r = reducer_of(comm, leaves, reduction, scale, outputs, hooks, error);
     PA_TRY(check_leaves(&r));
     if (!reducer_make(&r)) {
         PA_TRY(pa_comm_excuse(comm, PA_OP_REDUCE, "memory is short", hooks));

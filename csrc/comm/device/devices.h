@@ -12,10 +12,11 @@
 #ifndef PA_COMM_DEVICE_DEVICES_H
 #define PA_COMM_DEVICE_DEVICES_H
 
+#include "base/leaf.h"
 #include "comm/backend.h"
 #include "gpu/cuda.h"
 
-enum { PA_DEVICE_WAYS = 3, PA_DEVICE_TEXT = 256 };
+enum { PA_DEVICE_WAYS = 2, PA_DEVICE_TEXT = 256 };
 
 /* What a rank says of its device when the group's are set up. */
 typedef struct pa_device_facts {
@@ -24,7 +25,9 @@ typedef struct pa_device_facts {
     int32_t cuda;         /* version of the runtime */
     int32_t nccl;         /* version of NCCL; 0: it has none */
     uint32_t shared_nccl; /* it allows several ranks a GPU with NCCL */
-    uint64_t table;       /* hash of the choice that this rank asked for */
+    uint64_t asked;       /* hash of the choice that this rank asked for */
+    char no_cuda[96];     /* why it has no device; empty: it has one */
+    char no_nccl[96];     /* why it has no NCCL */
 } pa_device_facts;
 
 /* A row of the choice: this way for payloads of up to so many bytes. */
@@ -33,14 +36,21 @@ typedef struct pa_device_row {
     size_t up_to; /* SIZE_MAX in the last row */
 } pa_device_row;
 
+/* The choice by a payload's bytes. */
+typedef struct pa_device_choice {
+    pa_device_row rows[PA_DEVICE_WAYS];
+    size_t count; /* 0: none made */
+} pa_device_choice;
+
 typedef struct pa_devices {
     pa_comm *comm;
-    const pa_cuda *cuda;    /* NULL: this rank has no CUDA */
-    int device;             /* this rank's; -1: not known, or none */
-    bool joined;            /* set up with all ranks */
-    pa_device_facts *ranks; /* [size] */
-    pa_device_row rows[PA_DEVICE_WAYS];
-    size_t nrows;
+    const pa_cuda *cuda;     /* NULL: this rank has no CUDA */
+    int device;              /* this rank's; -1: not known, or none */
+    bool shared_nccl;        /* the caller allows several ranks a GPU with NCCL */
+    bool joined;             /* set up with all ranks */
+    pa_device_facts *ranks;  /* [size], once joined */
+    pa_device_choice asked;  /* by the caller */
+    pa_device_choice choice; /* once joined */
     char off[PA_DEVICE_WAYS][PA_DEVICE_TEXT]; /* why a way is off; empty: it is on */
     /* Each backend's own, NULL where it is off. */
     struct pa_nccl_group *nccl;
@@ -67,19 +77,38 @@ pa_devices_set(pa_comm *comm, int device, pa_error *error);
 pa_status
 pa_devices_ask(pa_comm *comm, const char *rows, pa_error *error);
 
+/* Allows several ranks a GPU with NCCL versions that can do so (NCCL's own variable,
+ * which the caller has read); at first not. PA_EMEMORY. */
+pa_status
+pa_devices_allow_shared(pa_comm *comm, bool allowed, pa_error *error);
+
 /* Bits of pa_placed for leaves. */
 uint32_t
 pa_devices_placed(pa_comm *comm, const pa_leaves *leaves);
 
-/* Collective, right after a meeting and pa_agree: moves bytes as pa_comm_stream does,
- * where parts may stand on devices. `cards[size]` are the meeting's; `apart` says that
- * the same leaf stands on a device on some ranks only. What parts on devices receive is
- * there in order on their streams, and host memory at return. `receiver` and `sender`
- * are ranks, or PA_NO_ROOT for all. Errors as pa_comm_stream. */
+/* One rank's share of an operation that moves bytes. */
+typedef struct pa_move {
+    uint32_t op;
+    uint32_t placed; /* bits of pa_placed, of all ranks */
+    bool apart;      /* some leaf stands on a device on some ranks only */
+    const pa_flow *send;
+    const pa_flow *recv; /* [size] */
+    int receiver;        /* the only rank that receives, or PA_NO_ROOT */
+    int sender;          /* the only rank that sends, or PA_NO_ROOT */
+} pa_move;
+
+/* The bits of pa_placed of all ranks, from the cards of a meeting. */
+uint32_t
+pa_cards_placed(const pa_card *cards, int size);
+
+/* Collective, right after a meeting and pa_agree: pa_comm_stream where parts may stand
+ * on devices. With any bit in `placed` every flow with bytes has its parts, as many on
+ * every rank, and data that passes by unread is NULL. What parts on devices receive
+ * comes in order on their streams; host memory is filled at return. Errors as
+ * pa_comm_stream; an error of one rank's device breaks the group. */
 pa_status
-pa_devices_stream(pa_comm *comm, uint32_t op, const pa_card *cards, bool apart,
-                  const pa_flow *send, const pa_flow *recv, int receiver, int sender,
-                  const pa_hooks *hooks, pa_error *error);
+pa_devices_move(pa_comm *comm, const pa_move *move, const pa_hooks *hooks,
+                pa_error *error);
 
 /* Writes the ways, what is on, and why what is off is so, a line each. */
 void
