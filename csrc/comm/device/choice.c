@@ -8,6 +8,7 @@
 #include <string.h>
 
 const pa_device_backend *const pa_device_ways[PA_DEVICE_WAYS] = {
+    &pa_device_nccl,
     &pa_device_ipc,
     &pa_device_staged,
 };

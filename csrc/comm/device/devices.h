@@ -16,7 +16,7 @@
 #include "comm/backend.h"
 #include "gpu/cuda.h"
 
-enum { PA_DEVICE_WAYS = 2, PA_DEVICE_TEXT = 256 };
+enum { PA_DEVICE_WAYS = 3, PA_DEVICE_TEXT = 256 };
 
 /* What a rank says of its device when the group's are set up. */
 typedef struct pa_device_facts {

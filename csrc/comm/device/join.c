@@ -164,7 +164,7 @@ judge(const pa_devices *devices, const pa_device_backend *way, char *why,
     if (missing >= 0) {
         pa_text_append(why, capacity, "rank %d has no GPU: %s", missing,
                        devices->ranks[missing].no_cuda);
-    } else if (strcmp(way->name, "nccl") == 0) {
+    } else if (way == &pa_device_nccl) {
         judge_nccl(devices, why, capacity);
     } else if (!devices->comm->backend->one_host) {
         pa_text_append(why, capacity, "the ranks do not share memory on one host");

@@ -109,9 +109,10 @@ pa_patience_event(pa_patience *patience, const pa_cuda *cuda, pa_cuda_event even
                   pa_error *error)
 {
     for (;;) {
-        int code = cuda->EventQuery(event);
-        if (code != PA_CUDA_NOT_READY) {
-            return pa_cuda_check(cuda, code, "cudaEventQuery", error);
+        bool reached = false;
+        PA_TRY(pa_cuda_reached(cuda, event, &reached, error));
+        if (reached) {
+            return PA_OK;
         }
         PA_TRY(pa_patience_pause(patience, error));
     }

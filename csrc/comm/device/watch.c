@@ -1,0 +1,398 @@
+/* The eye on enqueued work: see the header.
+ *
+ *   free     notes whose events wait to be used again
+ *   open     the note of the work that is being enqueued: the caller's alone
+ *   pending  notes behind whose work an event stands, oldest first: the thread's too
+ *
+ * The caller takes back the oldest note when it needs one and the work has ended, so
+ * that a rank that enqueues fast needs no more events than it has work in flight. */
+#include "comm/device/watch.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* Time between two looks; what a look of the host's waiters takes as well. */
+enum { LOOK_NS = 25000000, SECOND_NS = 1000000000 };
+
+typedef struct note {
+    struct note *next;
+    pa_cuda_event begin;
+    pa_cuda_event end;
+    uint32_t op;
+    uint64_t running_ns; /* when the stream was seen to have come so far; 0: not yet */
+} note;
+
+struct pa_watch {
+    pa_devices *devices;
+    pa_status (*ask)(pa_devices *devices, pa_error *error);
+    note *open;
+    /* Below: under the lock. */
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* more work, all work ended, failed, or stop */
+    note *pending;
+    note **last; /* where the next pending note goes */
+    note *free;
+    bool idle; /* the thread waits for work */
+    bool stop;
+    bool failed;
+    /* Of the caller. */
+    bool started;
+    pthread_t thread;
+    /* Of the thread. */
+    bool missed; /* a peer was gone at the look before */
+};
+
+pa_status
+pa_watch_create(pa_devices *devices, pa_status (*ask)(pa_devices *, pa_error *),
+                pa_watch **watch, pa_error *error)
+{
+    pa_watch *made = calloc(1, sizeof *made);
+    if (made == NULL) {
+        return pa_error_set(error, PA_EMEMORY, "no memory to watch over work on GPUs");
+    }
+    pthread_condattr_t monotonic;
+    (void)pthread_condattr_init(&monotonic);
+    (void)pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&made->changed, &monotonic);
+    (void)pthread_condattr_destroy(&monotonic);
+    (void)pthread_mutex_init(&made->lock, NULL);
+    made->devices = devices;
+    made->ask = ask;
+    made->last = &made->pending;
+    *watch = made;
+    return PA_OK;
+}
+
+/* ---- Notes ---- */
+
+/* Frees a list of notes; `forked`: without calls of CUDA. */
+static void
+notes_destroy(const pa_cuda *cuda, note *list, bool forked)
+{
+    while (list != NULL) {
+        note *gone = list;
+        list = gone->next;
+        if (gone->begin != NULL && !forked) {
+            (void)cuda->EventDestroy(gone->begin);
+        }
+        if (gone->end != NULL && !forked) {
+            (void)cuda->EventDestroy(gone->end);
+        }
+        free(gone);
+    }
+}
+
+static pa_status
+note_make(const pa_cuda *cuda, note **made, pa_error *error)
+{
+    *made = calloc(1, sizeof **made);
+    if (*made == NULL) {
+        return pa_error_set(error, PA_EMEMORY, "no memory to watch over work on GPUs");
+    }
+    unsigned int flags = PA_CUDA_EVENT_DISABLE_TIMING;
+    pa_status status =
+        PA_CUDA(cuda, error, EventCreateWithFlags(&(*made)->begin, flags));
+    if (status == PA_OK) {
+        status = PA_CUDA(cuda, error, EventCreateWithFlags(&(*made)->end, flags));
+    }
+    if (status != PA_OK) {
+        notes_destroy(cuda, *made, false);
+        *made = NULL;
+    }
+    return status;
+}
+
+/* Takes the note at `*place` from the pending ones; the work behind it has ended. Under
+ * the lock. */
+static note *
+unlink_note(pa_watch *watch, note **place)
+{
+    note *ended = *place;
+    *place = ended->next;
+    if (ended->next == NULL) {
+        watch->last = place;
+    }
+    ended->next = NULL;
+    if (watch->pending == NULL) {
+        (void)pthread_cond_broadcast(&watch->changed);
+    }
+    return ended;
+}
+
+/* A note that is used no more, or NULL. */
+static note *
+take_used(pa_watch *watch)
+{
+    const pa_cuda *cuda = watch->devices->cuda;
+    bool ended = false;
+    (void)pthread_mutex_lock(&watch->lock);
+    note *taken = watch->free;
+    if (taken != NULL) {
+        watch->free = taken->next;
+    } else if (watch->pending != NULL &&
+               pa_cuda_reached(cuda, watch->pending->end, &ended, NULL) == PA_OK &&
+               ended) {
+        taken = unlink_note(watch, &watch->pending);
+    }
+    (void)pthread_mutex_unlock(&watch->lock);
+    return taken;
+}
+
+/* ---- Looking ---- */
+
+/* What one look has found. */
+typedef struct finding {
+    pa_status status; /* PA_OK: all is well */
+    bool told;        /* the group is broken already, and the others know */
+    pa_error error;
+} finding;
+
+/* Says which work has failed, and how. */
+static void
+describe(const pa_watch *watch, finding *found, uint32_t op, const char *text)
+{
+    (void)pa_error_set(&found->error, found->status,
+                       "%s: the work of rank %d on device %d failed: %s",
+                       pa_op_text(op), pa_comm_rank(watch->devices->comm),
+                       watch->devices->device, text);
+}
+
+/* Sorts out what has ended, and finds the oldest work that has been running for longer
+ * than the deadline. */
+static void
+look_at_work(pa_watch *watch, finding *found)
+{
+    const pa_cuda *cuda = watch->devices->cuda;
+    pa_comm *comm = watch->devices->comm;
+    uint64_t timeout = pa_comm_timeout(comm);
+    note **place = &watch->pending;
+    pa_error said = PA_ERROR_INIT;
+    while (*place != NULL && found->status == PA_OK) {
+        note *at = *place;
+        bool ended = false;
+        bool began = at->running_ns != 0;
+        found->status = pa_cuda_reached(cuda, at->end, &ended, &said);
+        if (ended) {
+            at = unlink_note(watch, place);
+            at->next = watch->free;
+            watch->free = at;
+            continue;
+        }
+        uint64_t now = pa_clock_now();
+        if (found->status == PA_OK && !began) {
+            found->status = pa_cuda_reached(cuda, at->begin, &began, &said);
+            at->running_ns = began ? now : 0;
+        }
+        if (found->status != PA_OK) {
+            describe(watch, found, at->op, said.message);
+        } else if (began && now - at->running_ns > timeout) {
+            found->status = pa_error_set(
+                &found->error, PA_ETIMEOUT,
+                "%s: the work of rank %d on device %d did not end within %.1f s of its "
+                "beginning there: a rank's GPU is behind or waits for something else",
+                pa_op_text(at->op), pa_comm_rank(comm), watch->devices->device,
+                (double)timeout / SECOND_NS);
+        }
+        place = &at->next;
+    }
+}
+
+/* Sees what ends work that is unfinished. */
+static void
+look_at_group(pa_watch *watch, finding *found)
+{
+    pa_comm *comm = watch->devices->comm;
+    uint32_t op = watch->pending->op;
+    char broken[PA_COMM_REASON];
+    if (pa_comm_broken(comm, broken, sizeof broken)) {
+        found->told = true;
+        found->status = pa_error_set(&found->error, PA_EBROKEN, "%s", broken);
+        return;
+    }
+    int gone = pa_comm_gone(comm);
+    /* Work to which the peer has done its part may be about to end: the next look will
+     * tell. */
+    bool gone_for_long = gone >= 0 && watch->missed;
+    watch->missed = gone >= 0;
+    if (gone_for_long) {
+        found->status = pa_error_set(
+            &found->error, PA_EPEER,
+            "%s: rank %d ended while the work of rank %d on device %d waited for it",
+            pa_op_text(op), gone, pa_comm_rank(comm), watch->devices->device);
+    } else if (watch->ask != NULL) {
+        pa_error said = PA_ERROR_INIT;
+        found->status = watch->ask(watch->devices, &said);
+        if (found->status != PA_OK) {
+            describe(watch, found, op, said.message);
+        }
+    }
+}
+
+/* Ends what cannot end by itself, and tells everybody. Without the lock. */
+static void
+report(pa_watch *watch, const finding *found)
+{
+    pa_devices *devices = watch->devices;
+    if (!found->told) {
+        pa_comm_abort(devices->comm, found->error.message);
+    }
+    pa_devices_abort(devices);
+    if (devices->failed != NULL) {
+        devices->failed(devices->failed_context, found->status, found->error.message);
+    }
+}
+
+/* Waits for a change, or until the next look is due. Under the lock. */
+static void
+pause_look(pa_watch *watch)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += LOOK_NS;
+    if (until.tv_nsec >= SECOND_NS) {
+        until.tv_nsec -= SECOND_NS;
+        until.tv_sec++;
+    }
+    (void)pthread_cond_timedwait(&watch->changed, &watch->lock, &until);
+}
+
+static void
+look(pa_watch *watch)
+{
+    finding found = {.status = PA_OK};
+    look_at_work(watch, &found);
+    if (found.status == PA_OK && watch->pending != NULL) {
+        look_at_group(watch, &found);
+    }
+    if (found.status != PA_OK) {
+        (void)pthread_mutex_unlock(&watch->lock);
+        report(watch, &found);
+        (void)pthread_mutex_lock(&watch->lock);
+        watch->failed = true;
+        (void)pthread_cond_broadcast(&watch->changed);
+    }
+}
+
+static void *
+run(void *argument)
+{
+    pa_watch *watch = argument;
+    const pa_cuda *cuda = watch->devices->cuda;
+    int before = 0;
+    int mode = PA_CUDA_CAPTURE_MODE_RELAXED;
+    /* The questions go to the device of the events, so that no context is made on
+     * another, and may be asked while some other stream is being captured. */
+    (void)pa_cuda_enter(cuda, watch->devices->device, &before, NULL);
+    (void)cuda->ThreadExchangeStreamCaptureMode(&mode);
+    (void)pthread_mutex_lock(&watch->lock);
+    while (!watch->stop) {
+        if (watch->pending == NULL || watch->failed) {
+            watch->missed = false;
+            watch->idle = true;
+            (void)pthread_cond_wait(&watch->changed, &watch->lock);
+            watch->idle = false;
+            continue;
+        }
+        look(watch);
+        if (!watch->stop && watch->pending != NULL && !watch->failed) {
+            pause_look(watch);
+        }
+    }
+    (void)pthread_mutex_unlock(&watch->lock);
+    return NULL;
+}
+
+/* Signals are the main thread's: they interrupt its waits. */
+static pa_status
+start(pa_watch *watch, pa_error *error)
+{
+    sigset_t all;
+    sigset_t before;
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    int number = pthread_create(&watch->thread, NULL, run, watch);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (number != 0) {
+        errno = number;
+        return pa_error_set_errno(error, "starting the watch over work on GPUs");
+    }
+    watch->started = true;
+    return PA_OK;
+}
+
+/* ---- The caller's side ---- */
+
+pa_status
+pa_watch_begin(pa_watch *watch, uint32_t op, pa_cuda_stream stream, pa_error *error)
+{
+    const pa_cuda *cuda = watch->devices->cuda;
+    if (watch->open == NULL) {
+        watch->open = take_used(watch);
+    }
+    if (watch->open == NULL) {
+        PA_TRY(note_make(cuda, &watch->open, error));
+    }
+    watch->open->op = op;
+    watch->open->running_ns = 0;
+    return PA_CUDA(cuda, error, EventRecord(watch->open->begin, stream));
+}
+
+pa_status
+pa_watch_end(pa_watch *watch, pa_cuda_stream stream, pa_error *error)
+{
+    PA_TRY(PA_CUDA(watch->devices->cuda, error, EventRecord(watch->open->end, stream)));
+    if (!watch->started) {
+        PA_TRY(start(watch, error));
+    }
+    (void)pthread_mutex_lock(&watch->lock);
+    watch->open->next = NULL;
+    *watch->last = watch->open;
+    watch->last = &watch->open->next;
+    watch->open = NULL;
+    if (watch->idle) {
+        (void)pthread_cond_broadcast(&watch->changed);
+    }
+    (void)pthread_mutex_unlock(&watch->lock);
+    return PA_OK;
+}
+
+void
+pa_watch_drain(pa_watch *watch)
+{
+    (void)pthread_mutex_lock(&watch->lock);
+    while (watch->pending != NULL && !watch->failed) {
+        (void)pthread_cond_wait(&watch->changed, &watch->lock);
+    }
+    (void)pthread_mutex_unlock(&watch->lock);
+}
+
+void
+pa_watch_destroy(pa_watch *watch, bool forked)
+{
+    if (watch == NULL) {
+        return;
+    }
+    if (watch->started && !forked) {
+        (void)pthread_mutex_lock(&watch->lock);
+        watch->stop = true;
+        (void)pthread_cond_broadcast(&watch->changed);
+        (void)pthread_mutex_unlock(&watch->lock);
+        (void)pthread_join(watch->thread, NULL);
+    }
+    const pa_cuda *cuda = watch->devices->cuda;
+    notes_destroy(cuda, watch->pending, forked);
+    notes_destroy(cuda, watch->free, forked);
+    notes_destroy(cuda, watch->open, forked);
+    if (!forked) {
+        /* In a forked child the thread that may hold the lock does not exist. */
+        (void)pthread_cond_destroy(&watch->changed);
+        (void)pthread_mutex_destroy(&watch->lock);
+    }
+    free(watch);
+}
