@@ -29,6 +29,12 @@ pyaccel_error_raise(pyaccel_state *state, pa_status status, const pa_error *erro
     case PA_ESYSTEM: {
         PyObject *message =
             PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");
+        if (message != NULL && error->sys_errno == 0) {
+            /* A library refused, and not the system: there is no number of an error. */
+            PyErr_SetObject(PyExc_OSError, message);
+            Py_DECREF(message);
+            break;
+        }
         PyObject *arguments =
             message != NULL ? Py_BuildValue("(iN)", error->sys_errno, message) : NULL;
         if (arguments != NULL) {

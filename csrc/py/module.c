@@ -3,6 +3,7 @@
 #include "py/block.h"
 #include "py/comm.h"
 #include "py/error.h"
+#include "py/gpu.h"
 #include "py/names.h"
 #include "py/object.h"
 #include "py/segment.h"
@@ -27,7 +28,7 @@ static int (*const setup_steps[])(PyObject *module) = {
     pyaccel_comm_setup,         pyaccel_segment_setup, pyaccel_store_server_setup,
     pyaccel_store_client_setup, pyaccel_split_setup,   pyaccel_system_setup,
     pyaccel_spawn_setup,        pyaccel_walk_setup,    pyaccel_arrow_setup,
-    pyaccel_site_setup,
+    pyaccel_site_setup,         pyaccel_gpu_setup,
 };
 
 static int

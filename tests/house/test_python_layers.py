@@ -11,6 +11,7 @@ from tests.house.repository import PACKAGE, agree, name
 # that its name begins with; imports go to lower layers, or stay within one entry.
 LAYERS = [
     ["pyaccel._C"],
+    ["pyaccel._gpu_libraries"],
     ["pyaccel._images"],
     ["pyaccel._objects"],
     ["pyaccel.utils"],

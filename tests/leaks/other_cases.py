@@ -128,3 +128,31 @@ def keep_buffer_in_band(comm, given):
             _C.keep_buffer_in_band(*arguments)
     with pytest.raises((TypeError, BufferError)):
         _C.keep_buffer_in_band(buffers, given.text)
+
+
+@case("gpu_search", "gpu_libraries")
+def gpu_libraries(comm, given):
+    for kind in ("cudart", "driver", "nccl", "nvml"):
+        # False after the first call, by which all were looked for.
+        _C.gpu_search(kind, ["/nowhere/one", given.text])
+        _C.gpu_search(kind, [])
+    assert _C.gpu_libraries().keys() == {"cudart", "driver", "nccl", "nvml"}
+    for arguments, kind in (
+        ((given.text, []), ValueError),
+        (("nccl", ["null\0byte"]), ValueError),
+        (("nccl", [given.text, 5]), TypeError),
+        (("nccl", given.text), TypeError),
+    ):
+        with pytest.raises(kind):
+            _C.gpu_search(*arguments)
+
+
+@case("gpu_list", "gpu_driver")
+def gpu_list(comm, given):
+    if _C.gpu_libraries()["nvml"]["reason"]:
+        for refused in (_C.gpu_list, _C.gpu_driver):
+            with pytest.raises(OSError, match="NVML"):
+                refused()
+    else:
+        assert all("uuid" in gpu for gpu in _C.gpu_list())
+        assert _C.gpu_driver()
