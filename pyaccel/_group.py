@@ -17,6 +17,10 @@ from ._world import World
 
 SETUP_TIMEOUT = 300.0  # seconds for every process to come
 FORCED = "PYACCEL_COMM"  # the variable that forces a communicator: shm or torch
+# Rows of ways between GPUs, such as staged<=4096,nccl; and NCCL's own variable, which
+# lets several processes share a GPU.
+WAYS = "PYACCEL_GPU_WAYS"
+SHARED_NCCL = "NCCL_MULTI_RANK_GPU_ENABLE"
 TIMEOUT = 1800.0  # seconds for an operation on the host, as torch.distributed's
 # What the core says of the barriers with which a set-up ends.
 _A_BARRIER = re.compile(r"wait_for_everyone \(operation \d+\)")
@@ -41,13 +45,17 @@ class _History:
 _history = _History()
 
 
-def join(world: World, backend: str | None, options: dict[str, Any]) -> None:
+def join(
+    world: World, backend: str | None, options: dict[str, Any], device=None
+) -> None:
     """Makes `comm` the communicator of `world`, and torch.distributed's group as well.
 
-    `options` are those of torch.distributed.init_process_group. Collective: waits until
-    every rank calls it, as long as options["timeout"] says, else five minutes. On an
-    error nothing is left set up. Alone there is no communicator and nobody to wait for,
-    and torch's group only where `backend` names one.
+    `device` is the torch.device that this process works on; if it is a GPU, tensors of
+    other GPUs take a slower way. `options` are those of
+    torch.distributed.init_process_group. Collective: waits until every rank calls it,
+    as long as options["timeout"] says, else five minutes. On an error nothing is left
+    set up. Alone there is no communicator and nobody to wait for, and torch's group
+    only where `backend` names one.
     """
     global comm  # noqa: PLW0603 - a module's name is the fastest place to read
     if _history.forked_from is not None:
@@ -71,6 +79,7 @@ def join(world: World, backend: str | None, options: dict[str, Any]) -> None:
     if comm is not None and not comm.closed:
         if (comm.rank, comm.size) == (world.rank, world.size):
             comm.timeout = comm.timeout if seconds is None else seconds
+            _name_device(comm, device)
             return
         comm.close()
     comm = None
@@ -81,6 +90,9 @@ def join(world: World, backend: str | None, options: dict[str, Any]) -> None:
         return
     with ExitStack() as undo:
         joined = _connect(world, backend, options, deadline, undo)
+        _name_device(joined, device)
+        if rows := os.environ.get(WAYS):
+            joined.ask_ways(rows)
         # Only now is torch's store not needed by a slower rank any more.
         _await_everyone(joined)
         joined.timeout = TIMEOUT if seconds is None else seconds
@@ -106,6 +118,13 @@ def _leave_at_end() -> None:
     """As `leave`, and whoever waits for this process hears that it ended."""
     if comm is not None and _history.forked_from is None:
         comm.close(ending=True)
+
+
+def _name_device(joined: _C.Comm, device) -> None:
+    """Tells the communicator of a GPU, which is not touched yet."""
+    if device is not None and device.type == "cuda":
+        shared = os.environ.get(SHARED_NCCL, "0") not in ("", "0")
+        joined.set_device(device.index or 0, shared_nccl=shared)
 
 
 def _await_everyone(joined: _C.Comm) -> None:

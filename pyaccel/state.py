@@ -292,7 +292,7 @@ def _set_up(cpu: bool, options: dict[str, Any]) -> dict[str, Any]:
         device = torch.device(device_name)
     else:
         device = _device(distributed_type, cpu, world.local_rank)
-    _group.join(world, backend, options)
+    _group.join(world, backend, options, device)
     return {
         "_cpu": cpu,
         "backend": backend,

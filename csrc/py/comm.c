@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "comm/shm/shm.h"
+#include "py/alarm.h"
 #include "py/arguments.h"
 #include "py/error.h"
 #include "py/relay.h"
@@ -25,6 +26,7 @@ comm_new(pyaccel_state *state, pa_comm *comm)
     self->held = 0;
     self->borrowers = 0;
     self->orphan = NULL;
+    self->alarm = NULL;
     self->rank = pa_comm_rank(comm);
     self->size = pa_comm_size(comm);
     self->backend = pa_comm_backend(comm);
@@ -136,12 +138,23 @@ comm_relay(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
 
 /* ---- Closing ---- */
 
+/* Without the interpreter lock: work on GPUs that still runs is waited for, and its
+ * watch may have to break a group whose transport is in Python. */
+static void
+destroy(pa_comm *comm)
+{
+    PyThreadState *thread = PyEval_SaveThread();
+    pa_comm_destroy(comm);
+    PyEval_RestoreThread(thread);
+}
+
 static void
 comm_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
     CommObject *self = (CommObject *)object;
-    pa_comm_destroy(self->comm);
+    destroy(self->comm);
+    pyaccel_alarm_release(self->alarm);
     (void)pthread_mutex_destroy(&self->lock);
     PyObject_Free(self);
     Py_DECREF(type);
@@ -159,8 +172,9 @@ abort_borrowed(CommObject *self, const char *text)
     pa_comm_abort(self->comm, text);
     self->borrowers--;
     if (self->borrowers == 0 && self->orphan != NULL) {
-        pa_comm_destroy(self->orphan);
+        pa_comm *orphan = self->orphan;
         self->orphan = NULL;
+        destroy(orphan);
     }
 }
 
@@ -203,7 +217,9 @@ comm_close(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
     pa_comm *comm = self->comm;
     self->comm = NULL;
     if (comm != NULL && ending != 0 && self->borrowers == 0) {
+        PyThreadState *thread = PyEval_SaveThread();
         pa_comm_close_at_end(comm);
+        PyEval_RestoreThread(thread);
     }
     if (!forked) {
         (void)pthread_mutex_unlock(&self->lock);
@@ -211,7 +227,7 @@ comm_close(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
     if (self->borrowers > 0) {
         self->orphan = comm;
     } else {
-        pa_comm_destroy(comm);
+        destroy(comm);
     }
     Py_RETURN_NONE;
 }
@@ -368,6 +384,19 @@ static PyMethodDef comm_methods[] = {
      METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("broadcast_object($self, /, value, root=0, length=0)\n--\n\n"
                "Collective. The object of root; length must be equal on all ranks.")},
+    {"set_device", PYACCEL_METHOD(pyaccel_comm_set_device),
+     METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("set_device($self, /, index, shared_nccl=False)\n--\n\n"
+               "Names this rank's CUDA device before the first operation on one, and\n"
+               "whether NCCL may be used where several ranks share a GPU.")},
+    {"ask_ways", pyaccel_comm_ask_ways, METH_O,
+     PyDoc_STR(
+         "ask_ways($self, rows, /)\n--\n\n"
+         "Asks for ways between GPUs such as 'staged<=4096,nccl': the same on all\n"
+         "ranks, before the first operation on a device.")},
+    {"devices", pyaccel_comm_devices, METH_NOARGS,
+     PyDoc_STR("devices($self, /)\n--\n\n"
+               "The ways between the group's GPUs, and why what is off is so.")},
     {"abort", comm_abort, METH_O,
      PyDoc_STR(
          "abort($self, text, /)\n--\n\n"

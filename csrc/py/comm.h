@@ -4,7 +4,7 @@
 #define PYACCEL_PY_COMM_H
 
 #include "comm/comm.h"
-#include "py/state.h"
+#include "py/tree.h"
 
 #include <pthread.h>
 
@@ -15,7 +15,8 @@ typedef struct CommObject {
     int held;
     int borrowers;   /* calls that use `comm` without the lock */
     pa_comm *orphan; /* closed while it was borrowed; the last borrower destroys it */
-    int rank;        /* facts outlive the communicator */
+    struct pyaccel_alarm *alarm; /* NULL until a device is named or used */
+    int rank;                    /* facts outlive the communicator */
     int size;
     const char *backend;
 } CommObject;
@@ -36,6 +37,16 @@ typedef struct pyaccel_call {
  */
 int
 pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op);
+
+/* Takes a structure apart (py/tree.h) for an operation that moves bytes of its leaves,
+ * which may stand on devices. -1 with an exception. */
+int
+pyaccel_call_flatten(pyaccel_call *call, const pyaccel_flatten *how, PyObject *tree);
+
+/* To be called before work on devices can be enqueued: whatever fails of it later is
+ * raised then. -1 with MemoryError. */
+int
+pyaccel_call_uses_devices(pyaccel_call *call);
 
 /* Takes the interpreter lock back if the operation released it. */
 void
@@ -76,6 +87,15 @@ pyaccel_comm_pad(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
 PyObject *
 pyaccel_comm_broadcast_object(PyObject *object, PyObject *const *arguments,
                               Py_ssize_t count, PyObject *names);
+
+/* What comm_devices.c adds to the method table. */
+PyObject *
+pyaccel_comm_set_device(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
+                        PyObject *names);
+PyObject *
+pyaccel_comm_ask_ways(PyObject *object, PyObject *rows);
+PyObject *
+pyaccel_comm_devices(PyObject *object, PyObject *unused);
 
 /* Makes the type and adds comm_self and comm_attach. -1 on failure. */
 int

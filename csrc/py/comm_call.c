@@ -2,6 +2,7 @@
 #include "py/comm.h"
 
 #include "base/clock.h"
+#include "py/alarm.h"
 #include "py/error.h"
 #include "py/outline.h"
 #include "py/site.h"
@@ -197,6 +198,15 @@ pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op)
     return 0;
 }
 
+int
+pyaccel_call_flatten(pyaccel_call *call, const pyaccel_flatten *how, PyObject *tree)
+{
+    if (pyaccel_tree_flatten(how, tree) < 0) {
+        return -1;
+    }
+    return how->leaves->nplaces > 0 ? pyaccel_call_uses_devices(call) : 0;
+}
+
 void
 pyaccel_call_excuse(pyaccel_call *call)
 {
@@ -250,6 +260,10 @@ pyaccel_call_check(pyaccel_call *call, pa_status status)
     pyaccel_call_resume(call);
     if (status == PA_OK) {
         return 0;
+    }
+    char reason[8];
+    if (pa_comm_broken(call->self->comm, reason, sizeof reason)) {
+        pyaccel_alarm_hear(call->self->alarm);
     }
     (void)pyaccel_error_raise(call->state, status, &call->error);
     return -1;

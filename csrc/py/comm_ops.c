@@ -156,7 +156,7 @@ pyaccel_comm_gather(PyObject *object, PyObject *const *arguments, Py_ssize_t cou
     int root = PA_NO_ROOT;
     int failed = read_receiver(&call, values[2], &root);
     if (failed == 0) {
-        failed = pyaccel_tree_flatten(&how, values[0]);
+        failed = pyaccel_call_flatten(&call, &how, values[0]);
         if (failed < 0) {
             pyaccel_call_excuse(&call);
         }
@@ -226,7 +226,7 @@ pyaccel_comm_broadcast(PyObject *object, PyObject *const *arguments, Py_ssize_t 
         .function = "_gpu_broadcast_one",
         .write = receives,
     };
-    failed = failed < 0 ? -1 : pyaccel_tree_flatten(&how, values[0]);
+    failed = failed < 0 ? -1 : pyaccel_call_flatten(&call, &how, values[0]);
     if (failed < 0) {
         pyaccel_call_excuse(&call);
     } else {

@@ -62,6 +62,23 @@ read_scalar(PyObject *object, pa_scalar *scalar)
     return 0;
 }
 
+/* The number as Python has it. // new */
+static PyObject *
+scalar_object(const pa_scalar *scalar)
+{
+    switch (scalar->kind) {
+    case PA_SCALAR_INT:
+        return PyLong_FromLongLong(scalar->integer);
+    case PA_SCALAR_UINT:
+        return PyLong_FromUnsignedLongLong(scalar->unsigned_integer);
+    case PA_SCALAR_FLOAT:
+        return PyFloat_FromDouble(scalar->real);
+    case PA_SCALAR_COMPLEX:
+        break;
+    }
+    return PyComplex_FromDoubles(scalar->real, scalar->imaginary);
+}
+
 /* Says once that nested tensors stay as they are. -1 if the warning is an error. */
 static int
 warn_of_nested(const pyaccel_leaves *leaves)
@@ -158,6 +175,21 @@ pad(const padding *p)
     }
 }
 
+/* Fills `made`, which stands on a device. // steals made; new */
+static PyObject *
+pad_on_device(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index,
+              PyObject *made, int dim, int64_t length, const pa_scalar *value,
+              bool first)
+{
+    PyObject *number = scalar_object(value);
+    if (number == NULL || pyaccel_tensor_pad(state, leaves, index, made, dim, length,
+                                             number, first) < 0) {
+        Py_CLEAR(made);
+    }
+    Py_XDECREF(number);
+    return made;
+}
+
 /* The leaf `index` at its full length. // new */
 static PyObject *
 pad_leaf(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index, int dim,
@@ -191,6 +223,9 @@ pad_leaf(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index, int d
     PyObject *made =
         pyaccel_output_make(state, leaves, index, leaf->ndim, shape, nbytes, &p.to);
     shape[dim] = own;
+    if (made != NULL && leaves->extra[index].place_at >= 0) {
+        return pad_on_device(state, leaves, index, made, dim, length, value, first);
+    }
     if (made != NULL && nbytes >= LARGE_BYTES) {
         Py_BEGIN_ALLOW_THREADS;
         pad(&p);

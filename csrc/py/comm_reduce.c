@@ -84,7 +84,7 @@ pyaccel_comm_reduce(PyObject *object, PyObject *const *arguments, Py_ssize_t cou
     };
     int failed = read_reduction(values[1], &reduction) < 0 ||
                          read_scale(values[2], &scale) < 0 ||
-                         pyaccel_tree_flatten(&how, values[0]) < 0 ||
+                         pyaccel_call_flatten(&call, &how, values[0]) < 0 ||
                          make_results(&call, &leaves, &made) < 0
                      ? -1
                      : 0;

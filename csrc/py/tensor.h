@@ -44,6 +44,14 @@ int
 pyaccel_tensor_write_back(pyaccel_state *state, const pyaccel_leaves *leaves,
                           size_t index);
 
+/* Fills `made`, which is on a device and like the leaf `index` but of `length` along
+ * `dim`: with that leaf's values and `value`, before them where `first`, else behind.
+ * -1 with an exception. */
+int
+pyaccel_tensor_pad(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index,
+                   PyObject *made, int dim, int64_t length, PyObject *value,
+                   bool first);
+
 /* A result `made` in the place of leaf `index`, on the device of that leaf's tensor:
  * itself, or a copy where that is not served. // new */
 PyObject *

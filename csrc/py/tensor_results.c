@@ -114,6 +114,52 @@ pyaccel_tensor_write_back(pyaccel_state *state, const pyaccel_leaves *leaves,
     return status;
 }
 
+/* tensor.narrow(dim, start, length).method(argument); -1 with an exception. */
+static int
+call_on_part(pyaccel_state *state, PyObject *tensor, int dim, int64_t start,
+             int64_t length, PyObject *method, PyObject *argument)
+{
+    PyObject *numbers[] = {PyLong_FromLong(dim), PyLong_FromLongLong(start),
+                           PyLong_FromLongLong(length)};
+    PyObject *part = NULL;
+    PyObject *done = NULL;
+    if (numbers[0] != NULL && numbers[1] != NULL && numbers[2] != NULL) {
+        part = PyObject_CallMethodObjArgs(tensor, state->str_narrow, numbers[0],
+                                          numbers[1], numbers[2], NULL);
+    }
+    if (part != NULL) {
+        done = PyObject_CallMethodObjArgs(part, method, argument, NULL);
+    }
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        Py_XDECREF(numbers[i]);
+    }
+    Py_XDECREF(part);
+    Py_XDECREF(done);
+    return done != NULL ? 0 : -1;
+}
+
+int
+pyaccel_tensor_pad(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index,
+                   PyObject *made, int dim, int64_t length, PyObject *value, bool first)
+{
+    int64_t own = leaves->at[index].shape[dim];
+    int64_t added = length - own;
+    /* Detached, or the result would have a gradient. */
+    PyObject *values = PyObject_CallMethodObjArgs(leaves->extra[index].holder,
+                                                  state->str_detach, NULL);
+    int status = values == NULL ? -1 : 0;
+    if (status == 0) {
+        status = call_on_part(state, made, dim, first ? 0 : own, added,
+                              state->str_fill_, value);
+    }
+    if (status == 0) {
+        status = call_on_part(state, made, dim, first ? added : 0, own,
+                              state->str_copy_, values);
+    }
+    Py_XDECREF(values);
+    return status;
+}
+
 PyObject *
 pyaccel_tensor_send_home(pyaccel_state *state, const pyaccel_leaves *leaves,
                          size_t index, PyObject *made)

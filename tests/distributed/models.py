@@ -3,8 +3,6 @@
 import numpy as np
 import torch
 
-from tests.distributed import values
-
 
 def is_exact(dtype):
     return not (dtype.is_floating_point or dtype.is_complex)
@@ -18,14 +16,9 @@ def refused(dtype, reduction):
 
 def reduced(parts, reduction, scale=1.0):
     """What `reduce` should make of one tensor a rank, by torch or NumPy, in order."""
-    # A GPU divides by a number in another way than a CPU does.
-    return values.place(_reduced([part.cpu() for part in parts], reduction, scale))
-
-
-def _reduced(parts, reduction, scale):
     dtype = parts[0].dtype
     if dtype.is_complex:
-        whole = _reduced([torch.view_as_real(p) for p in parts], reduction, scale)
+        whole = reduced([torch.view_as_real(p) for p in parts], reduction, scale)
         return torch.view_as_complex(whole)
     if is_exact(dtype):
         # NumPy knows all integers, torch not all unsigned ones.

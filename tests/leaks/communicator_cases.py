@@ -30,6 +30,25 @@ def alone(comm, given):
         own.gather(given.tensor)
 
 
+@case("Comm.set_device", "Comm.ask_ways", "Comm.devices", calls=100)
+def devices_of_a_group(comm, given):
+    own = _C.comm_self()
+    own.set_device(1)
+    own.set_device(index=0, shared_nccl=True)
+    own.ask_ways("staged")
+    own.devices()
+    with pytest.raises(ValueError):
+        own.set_device(-1)
+    with pytest.raises(ValueError):
+        own.ask_ways("by hand")
+    with pytest.raises(TypeError):
+        own.ask_ways(given.tensor)
+    own.close()
+    for asked in (own.devices, lambda: own.set_device(0), lambda: own.ask_ways("ipc")):
+        with pytest.raises(Failed):
+            asked()
+
+
 @case("Comm.gather", size=2)
 def gather_small(comm, given):
     comm.gather(given.tensor)

@@ -1,0 +1,89 @@
+"""What a group is told of its GPUs before one is used; no GPU is needed for that."""
+
+from datetime import timedelta
+
+import pytest
+import torch
+
+from pyaccel import _C, PartialState, _group
+from pyaccel.utils import gather
+from tests.harness import here
+
+
+def name_and_ask():
+    PartialState()
+    comm = _group.comm
+    comm.set_device(here.rank)
+    comm.set_device(index=here.rank, shared_nccl=True)
+    comm.ask_ways("staged<=4K,ipc")
+    with pytest.raises(ValueError, match=r"'?-1'?: a device's is 0 or more"):
+        comm.set_device(-1)
+    with pytest.raises(TypeError, match="rows must be a str"):
+        comm.ask_ways(4)
+    return comm.devices()
+
+
+def test_a_device_is_named_and_ways_are_asked_for(backend):
+    for text in backend.run(name_and_ask, size=2, own_group=True):
+        assert text.splitlines() == [
+            "GPUs are set up at the first operation on one",
+            "asked for: staged<=4096,ipc",
+        ]
+
+
+def ask_for_nonsense():
+    with pytest.raises(ValueError) as caught:
+        PartialState(timeout=timedelta(seconds=30))
+    return str(caught.value)
+
+
+def test_rows_that_cannot_be_read_are_an_error_of_the_set_up(backend):
+    env = {"PYACCEL_GPU_WAYS": "fast"}
+    for text in backend.run(ask_for_nonsense, size=2, env=env, own_group=True):
+        assert text.startswith('the ways between GPUs are "fast": write rows such as')
+
+
+def join_on(device):
+    """Two set-ups in one process: the second finds the group there."""
+    state = PartialState()
+    told = []
+    joined = _group.comm
+
+    class Told:
+        def __getattr__(self, name):
+            return getattr(joined, name)
+
+        def __setattr__(self, name, value):
+            setattr(joined, name, value)
+
+        def set_device(self, index, shared_nccl):
+            told.append((index, shared_nccl))
+
+    world = type("World", (), {"rank": here.rank, "size": here.size})
+    _group.comm = Told()
+    _group.join(world, state.backend, {}, torch.device(device))
+    _group.comm = joined
+    assert gather(torch.tensor([here.rank])).tolist() == list(range(here.size))
+    return told
+
+
+@pytest.mark.parametrize(
+    ("device", "told"), [("cuda:1", [(1, False)]), ("cpu", []), ("meta", [])]
+)
+def test_the_device_of_a_state_is_the_groups(shm, device, told):
+    assert shm.run(join_on, device, size=2) == [told, told]
+
+
+def test_nccls_own_variable_is_handed_on(shm):
+    env = {"NCCL_MULTI_RANK_GPU_ENABLE": "1"}
+    assert shm.run(join_on, "cuda:0", size=2, env=env) == [[(0, True)]] * 2
+
+
+def test_a_closed_group_has_no_devices():
+    comm = _C.comm_self()
+    comm.close()
+    for ask in (comm.devices, lambda: comm.set_device(0), lambda: comm.ask_ways("ipc")):
+        with pytest.raises(
+            _C.DistributedOperationException, match="has left the group"
+        ):
+            ask()
