@@ -1,0 +1,623 @@
+/* Communicators from their birth to their end.
+ *
+ * The ranks meet in a memory file of the process that made the identity. A thread joins
+ * it for each rank, also where the call waits for that; a rank that does not come leaves
+ * the others waiting until they abort. */
+#include "network.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TAG ((uint64_t)0x53 << 56)
+
+enum { MANY_RANKS_A_GPU = 23000 };
+
+const char *
+ncclGetErrorString(int code);
+const char *
+ncclGetLastError(pa_nccl_comm handle);
+
+/* What the bytes of an identity hold. */
+typedef struct identity {
+    uint64_t token;
+    int32_t process;
+    int32_t file;
+} identity;
+
+/* An identity that this process made: its file is open until all ranks have it. */
+typedef struct made {
+    identity id;
+    fake_arena arena;
+    struct made *next;
+} made;
+
+static fake_comm *comms;
+static made *identities;
+static uint64_t last_serial;
+static char last_text[256];
+
+int
+fake_nccl_enter(int code)
+{
+    if (code != 0) {
+        return code;
+    }
+    return fake_enter(0) == 0 ? 0 : PA_NCCL_UNHANDLED_CUDA_ERROR;
+}
+
+static pa_nccl_comm
+handle_of(const fake_comm *comm)
+{
+    return (pa_nccl_comm)(uintptr_t)(TAG | comm->serial << 4);
+}
+
+fake_comm *
+fake_comm_of(pa_nccl_comm handle, const char *call)
+{
+    uint64_t value = (uint64_t)(uintptr_t)handle;
+    uint64_t serial = (value & ~TAG) >> 4;
+    bool given = (value & TAG) == TAG && (value & 15) == 0 && serial <= last_serial;
+    fake_comm *comm = comms;
+    while (comm != NULL && comm->serial != serial) {
+        comm = comm->next;
+    }
+    if (!given || comm == NULL || comm->gone) {
+        fake_refuse(PA_NCCL_INVALID_ARGUMENT, "%s: %p is %s", call, (void *)handle,
+                    given ? "a communicator that was destroyed or aborted"
+                          : "no communicator");
+        return NULL;
+    }
+    return comm;
+}
+
+int
+fake_comm_ready(const fake_comm *comm, const char *call)
+{
+    if (comm->code != 0) {
+        return comm->code;
+    }
+    if (comm->busy || comm->stage == FAKE_JOINING) {
+        return fake_refuse(PA_NCCL_INVALID_ARGUMENT,
+                           "%s: the communicator is used before its previous operation "
+                           "was polled until ncclSuccess",
+                           call);
+    }
+    if (comm->stage != FAKE_READY) {
+        return fake_refuse(PA_NCCL_INVALID_USAGE,
+                           "%s: the communicator has been finalized", call);
+    }
+    return 0;
+}
+
+void
+fake_comm_break(fake_comm *comm, int code, const char *text)
+{
+    if (comm->code == 0) {
+        comm->code = code;
+        snprintf(last_text, sizeof(last_text), "%s", text);
+    }
+}
+
+const char *
+ncclGetLastError(pa_nccl_comm handle)
+{
+    static _Thread_local char text[sizeof(last_text)];
+    (void)handle; /* the real one looks at no communicator either */
+    pthread_mutex_lock(&fake_lock);
+    memcpy(text, last_text, sizeof(text));
+    pthread_mutex_unlock(&fake_lock);
+    return text;
+}
+
+const char *
+ncclGetErrorString(int code)
+{
+    static const char *const TEXTS[] = {
+        [PA_NCCL_SUCCESS] = "no error",
+        [PA_NCCL_UNHANDLED_CUDA_ERROR] = "unhandled cuda error",
+        [PA_NCCL_SYSTEM_ERROR] = "unhandled system error",
+        [PA_NCCL_INTERNAL_ERROR] = "internal error",
+        [PA_NCCL_INVALID_ARGUMENT] = "invalid argument",
+        [PA_NCCL_INVALID_USAGE] = "invalid usage",
+        [PA_NCCL_REMOTE_ERROR] = "remote process exited or there was a network error",
+        [PA_NCCL_IN_PROGRESS] = "NCCL operation in progress",
+    };
+    bool known = code >= 0 && code <= PA_NCCL_IN_PROGRESS;
+    return known ? TEXTS[code] : "unknown result code";
+}
+
+/* For the report of what is alive. */
+static void
+each_alive(fake_line line, void *context)
+{
+    char text[120];
+    pthread_mutex_lock(&fake_lock);
+    for (const fake_comm *each = comms; each != NULL; each = each->next) {
+        if (!each->gone) {
+            snprintf(text, sizeof(text), "communicator: rank %d of %d, device %d",
+                     each->rank, each->size, each->device);
+            line(context, text);
+        }
+    }
+    for (const made *each = identities; each != NULL; each = each->next) {
+        line(context, "unique id that no group has been made with");
+    }
+    pthread_mutex_unlock(&fake_lock);
+    if (fake_groups_open() > 0) {
+        line(context, "group that was started and not ended");
+    }
+}
+
+__attribute__((constructor)) static void
+register_report(void)
+{
+    fake_live_also(each_alive);
+}
+
+static size_t
+segment_bytes(int size)
+{
+    size_t ranks = (size_t)size;
+    return sizeof(fake_segment) + ranks * sizeof(fake_member) +
+           ranks * ranks * sizeof(fake_channel);
+}
+
+fake_channel *
+fake_channel_of(const fake_comm *comm, int from, int to)
+{
+    fake_channel *all = (void *)&comm->segment->members[comm->size];
+    return &all[from * comm->size + to];
+}
+
+int
+ncclGetVersion(int *version)
+{
+    fake_call call;
+    int code = fake_begin(&call, "ncclGetVersion", "%s", "");
+    *version = fake_settings_get()->nccl;
+    return fake_end(&call, code);
+}
+
+/* Room for the largest group that a test has; it takes memory only where it is used. */
+enum { SEGMENT_BYTES = 1 << 20 };
+
+int
+ncclGetUniqueId(pa_nccl_id *id)
+{
+    fake_call call;
+    int code = fake_begin(&call, "ncclGetUniqueId", "%s", "");
+    if (code == 0) {
+        made *one = calloc(1, sizeof(*one));
+        if (one == NULL) {
+            abort();
+        }
+        struct timespec now;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        fake_arena_make(&one->arena, "fake nccl", SEGMENT_BYTES,
+                        PROT_READ | PROT_WRITE);
+        pthread_mutex_lock(&fake_lock);
+        one->id.token = ((uint64_t)getpid() << 40) ^
+                        ((uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec);
+        one->id.process = (int32_t)getpid();
+        one->id.file = one->arena.file;
+        ((fake_segment *)(void *)one->arena.base)->token = one->id.token;
+        one->next = identities;
+        identities = one;
+        pthread_mutex_unlock(&fake_lock);
+        memset(id, 0, sizeof(*id));
+        memcpy(id->bytes, &one->id, sizeof(one->id));
+    }
+    return fake_end(&call, code);
+}
+
+/* With the lock: closes the file of an identity that this process made. */
+static void
+forget_identity(const pa_nccl_id *id)
+{
+    for (made **place = &identities; *place != NULL; place = &(*place)->next) {
+        made *one = *place;
+        if (memcmp(&one->id, id->bytes, sizeof(one->id)) == 0) {
+            *place = one->next;
+            munmap(one->arena.base, one->arena.nbytes);
+            close(one->arena.file);
+            free(one);
+            return;
+        }
+    }
+}
+
+/* Says in the segment who this rank is. Without the lock. False: it cannot be joined. */
+static bool
+enter_segment(fake_comm *comm)
+{
+    identity id;
+    memcpy(&id, comm->id.bytes, sizeof(id));
+    void *mapped = fake_arena_map(id.process, id.file, 0, SEGMENT_BYTES,
+                                  PROT_READ | PROT_WRITE);
+    pthread_mutex_lock(&fake_lock);
+    comm->segment = mapped;
+    bool good = mapped != NULL && comm->segment->token == id.token;
+    uint32_t none = 0;
+    if (!good) {
+        fake_comm_break(comm, PA_NCCL_SYSTEM_ERROR,
+                        "the process that made the unique id is gone");
+    } else if (!atomic_compare_exchange_strong(&comm->segment->size, &none,
+                                               (uint32_t)comm->size) &&
+               none != (uint32_t)comm->size) {
+        good = false;
+        fake_refuse(0, "ncclCommInitRankConfig: one rank says %d ranks, another %u",
+                    comm->size, none);
+        fake_comm_break(comm, PA_NCCL_INVALID_ARGUMENT, "ranks differ in their number");
+    }
+    if (good) {
+        const fake_arena *arena = fake_arena_of(comm->device);
+        fake_member *own = &comm->segment->members[comm->rank];
+        comm->base = arena->base;
+        own->process = (int)getpid();
+        own->file = arena->file;
+        own->nbytes = arena->nbytes;
+        own->version = fake_settings_get()->nccl;
+        own->device = comm->device;
+        fake_uuid(fake_settings_get()->physical[comm->device], own->uuid);
+        if (atomic_fetch_add(&own->joined, 1) != 0) {
+            good = false;
+            fake_refuse(0, "ncclCommInitRankConfig: two processes are rank %d",
+                        comm->rank);
+            fake_comm_break(comm, PA_NCCL_INVALID_ARGUMENT, "two ranks are one");
+        }
+    }
+    pthread_mutex_unlock(&fake_lock);
+    if (good) {
+        fake_word_ring(&comm->segment->bell);
+    }
+    return good;
+}
+
+/* Waits until all ranks have joined; false: aborted, or the devices are lost. */
+static bool
+await_members(const fake_comm *comm)
+{
+    for (int rank = 0; rank < comm->size;) {
+        uint32_t bell = atomic_load(&comm->segment->bell);
+        if (atomic_load(&comm->segment->members[rank].joined) != 0) {
+            rank++;
+        } else if (atomic_load(&comm->aborted) || fake_lost() != 0) {
+            return false;
+        } else {
+            fake_word_wait(&comm->segment->bell, bell);
+        }
+    }
+    return true;
+}
+
+/* Whether several ranks may be on one GPU, which newer versions allow when asked. */
+static bool
+may_share(void)
+{
+    const char *asked = getenv("NCCL_MULTI_RANK_GPU_ENABLE");
+    return fake_settings_get()->nccl >= MANY_RANKS_A_GPU && asked != NULL &&
+           strcmp(asked, "1") == 0;
+}
+
+/* What NCCL looks for when all ranks know of each other. With the lock. */
+static void
+check_members(fake_comm *comm)
+{
+    char text[200];
+    const fake_member *all = comm->segment->members;
+    for (int i = 0; i < comm->size; i++) {
+        if (all[i].version != all[0].version) {
+            snprintf(text, sizeof(text),
+                     "Mismatched NCCL version detected : rank %d version %d rank 0 "
+                     "version %d",
+                     i, all[i].version, all[0].version);
+            fake_comm_break(comm, PA_NCCL_INVALID_USAGE, text);
+        }
+        for (int j = 0; j < i && !may_share(); j++) {
+            if (memcmp(all[i].uuid, all[j].uuid, FAKE_UUID_BYTES) == 0) {
+                snprintf(text, sizeof(text),
+                         "Duplicate GPU detected : rank %d and rank %d both on CUDA "
+                         "device %d",
+                         j, i, all[j].device);
+                bool own = comm->rank == i || comm->rank == j;
+                fake_comm_break(comm,
+                                own ? PA_NCCL_INVALID_USAGE : PA_NCCL_REMOTE_ERROR,
+                                text);
+            }
+        }
+    }
+}
+
+static void
+map_members(fake_comm *comm)
+{
+    comm->memory = calloc((size_t)comm->size, sizeof(*comm->memory));
+    for (int i = 0; comm->memory != NULL && i < comm->size; i++) {
+        const fake_member *each = &comm->segment->members[i];
+        comm->memory[i] =
+            fake_arena_map(each->process, each->file, 0, each->nbytes, PROT_READ);
+        if (comm->memory[i] == NULL) {
+            fake_comm_break(comm, PA_NCCL_SYSTEM_ERROR, strerror(errno));
+        }
+    }
+}
+
+static void *
+join(void *argument)
+{
+    fake_comm *comm = argument;
+    bool met = enter_segment(comm) && await_members(comm);
+    pthread_mutex_lock(&fake_lock);
+    if (met) {
+        check_members(comm);
+        if (comm->code == 0) {
+            map_members(comm);
+        }
+    }
+    forget_identity(&comm->id);
+    comm->stage = comm->code == 0 && met ? FAKE_READY : FAKE_JOINING;
+    comm->joining = false;
+    pthread_cond_broadcast(&fake_changed);
+    fake_comm_settle(comm);
+    pthread_mutex_unlock(&fake_lock);
+    return NULL;
+}
+
+/* The configuration as NCCL checks it: it may be shorter than the library's own. */
+static int
+read_config(const pa_nccl_config *config, bool *blocking)
+{
+    *blocking = true;
+    if (config == NULL) {
+        return 0;
+    }
+    size_t least = offsetof(pa_nccl_config, blocking) + sizeof(int);
+    if (config->nbytes < least || config->nbytes > 4096) {
+        return fake_refuse(PA_NCCL_INVALID_ARGUMENT,
+                           "ncclCommInitRankConfig: a configuration of %zu bytes",
+                           config->nbytes);
+    }
+    if (config->magic != 0xcafebeefu) {
+        return fake_refuse(PA_NCCL_INVALID_ARGUMENT,
+                           "ncclCommInitRankConfig: the configuration's magic is %#x",
+                           config->magic);
+    }
+    if (config->version < PA_NCCL_OLDEST ||
+        (config->blocking != 0 && config->blocking != 1)) {
+        return fake_refuse(PA_NCCL_INVALID_ARGUMENT,
+                           "ncclCommInitRankConfig: version %u and blocking %d of the "
+                           "configuration",
+                           config->version, config->blocking);
+    }
+    *blocking = config->blocking == 1;
+    return 0;
+}
+
+/* With the lock, which it gives up: waits until the operation that was begun is done,
+ * for a communicator that blocks. */
+static int
+finish(fake_comm *comm)
+{
+    while (comm->joining ||
+           (comm->stage == FAKE_FINALIZING && (comm->users > 0 || comm->running > 0))) {
+        pthread_cond_wait(&fake_changed, &fake_lock);
+    }
+    return comm->code;
+}
+
+int
+ncclCommInitRankConfig(pa_nccl_comm *out, int size, pa_nccl_id id, int rank,
+                       pa_nccl_config *config)
+{
+    fake_call call;
+    bool blocking;
+    int code = fake_nccl_enter(fake_begin(&call, "ncclCommInitRankConfig",
+                                          "size=%d rank=%d device=%d", size, rank,
+                                          fake_current()));
+    if (code == 0) {
+        code = read_config(config, &blocking);
+    }
+    if (code == 0 && (size < 1 || rank < 0 || rank >= size ||
+                      segment_bytes(size) > SEGMENT_BYTES)) {
+        code = fake_refuse(PA_NCCL_INVALID_ARGUMENT,
+                           "ncclCommInitRankConfig: rank %d of %d", rank, size);
+    }
+    if (code == 0) {
+        fake_comm *comm = calloc(1, sizeof(*comm));
+        if (comm == NULL) {
+            abort();
+        }
+        pthread_mutex_lock(&fake_lock);
+        comm->serial = ++last_serial;
+        comm->rank = rank;
+        comm->size = size;
+        comm->device = fake_current();
+        comm->blocking = blocking;
+        comm->joining = true;
+        comm->last = &comm->waiting;
+        comm->id = id;
+        comm->next = comms;
+        comms = comm;
+        *out = handle_of(comm);
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, join, comm) != 0) {
+            abort();
+        }
+        pthread_detach(thread);
+        code = blocking ? finish(comm) : fake_comm_begin(comm);
+        pthread_mutex_unlock(&fake_lock);
+    }
+    return fake_end(&call, code);
+}
+
+int
+fake_comm_begin(fake_comm *comm)
+{
+    comm->polls = comm->blocking ? 0 : fake_settings_get()->polls;
+    bool quick = comm->polls == 0 && !comm->joining && comm->stage != FAKE_FINALIZING;
+    comm->busy = !comm->blocking && !quick;
+    return comm->busy ? PA_NCCL_IN_PROGRESS : 0;
+}
+
+/* With the lock: the state of what was begun last. */
+static int
+poll(fake_comm *comm)
+{
+    if (comm->code != 0) {
+        return comm->code;
+    }
+    if (comm->joining) {
+        return PA_NCCL_IN_PROGRESS;
+    }
+    if (comm->polls > 0) {
+        comm->polls--;
+        return PA_NCCL_IN_PROGRESS;
+    }
+    fake_comm_flush(comm);
+    if (comm->stage == FAKE_FINALIZING) {
+        if (comm->users > 0 || comm->running > 0) {
+            return PA_NCCL_IN_PROGRESS;
+        }
+        comm->stage = FAKE_FINALIZED;
+    }
+    comm->busy = false;
+    return 0;
+}
+
+int
+ncclCommGetAsyncError(pa_nccl_comm handle, int *state)
+{
+    fake_call call;
+    fake_call fault;
+    int code = fake_nccl_enter(
+        fake_begin(&call, "ncclCommGetAsyncError", "comm=%p", (void *)handle));
+    int asked = fake_begin(&fault, "ncclAsyncError", "%s", "");
+    if (code == 0) {
+        pthread_mutex_lock(&fake_lock);
+        fake_comm *comm = fake_comm_of(handle, "ncclCommGetAsyncError");
+        if (comm == NULL) {
+            code = PA_NCCL_INVALID_ARGUMENT;
+        } else {
+            if (asked != 0) {
+                fake_comm_break(comm, asked, "the test asked for this error");
+            }
+            *state = poll(comm);
+        }
+        pthread_mutex_unlock(&fake_lock);
+    }
+    return fake_end(&call, code);
+}
+
+int
+ncclCommFinalize(pa_nccl_comm handle)
+{
+    fake_call call;
+    int code = fake_nccl_enter(
+        fake_begin(&call, "ncclCommFinalize", "comm=%p", (void *)handle));
+    if (code == 0) {
+        pthread_mutex_lock(&fake_lock);
+        fake_comm *comm = fake_comm_of(handle, "ncclCommFinalize");
+        code = comm == NULL ? PA_NCCL_INVALID_ARGUMENT
+                            : fake_comm_ready(comm, "ncclCommFinalize");
+        if (code == 0) {
+            comm->stage = FAKE_FINALIZING;
+            if (comm->blocking) {
+                code = finish(comm);
+                comm->stage = FAKE_FINALIZED;
+            } else {
+                code = fake_comm_begin(comm);
+            }
+        }
+        pthread_mutex_unlock(&fake_lock);
+    }
+    return fake_end(&call, code);
+}
+
+void
+fake_comm_settle(fake_comm *comm)
+{
+    if (!comm->gone || comm->joining || comm->users > 0 || comm->running > 0) {
+        return;
+    }
+    fake_comm **place = &comms;
+    while (*place != comm) {
+        place = &(*place)->next;
+    }
+    *place = comm->next;
+    for (int i = 0; comm->memory != NULL && i < comm->size; i++) {
+        if (comm->memory[i] != NULL) {
+            munmap((void *)comm->memory[i], comm->segment->members[i].nbytes);
+        }
+    }
+    if (comm->segment != NULL) {
+        munmap(comm->segment, SEGMENT_BYTES);
+    }
+    free(comm->memory);
+    free(comm);
+    pthread_cond_broadcast(&fake_changed);
+}
+
+int
+ncclCommDestroy(pa_nccl_comm handle)
+{
+    fake_call call;
+    int code = fake_nccl_enter(
+        fake_begin(&call, "ncclCommDestroy", "comm=%p", (void *)handle));
+    if (code == 0) {
+        pthread_mutex_lock(&fake_lock);
+        fake_comm *comm = fake_comm_of(handle, "ncclCommDestroy");
+        bool ended = comm != NULL && (comm->stage == FAKE_FINALIZED ||
+                                      (comm->blocking && comm->users == 0));
+        if (comm == NULL) {
+            code = PA_NCCL_INVALID_ARGUMENT;
+        } else if (!ended) {
+            code = fake_refuse(PA_NCCL_INVALID_USAGE,
+                               "ncclCommDestroy: the communicator has not been "
+                               "finalized until ncclSuccess, or has queued work: "
+                               "finalize it, or abort it");
+        } else {
+            comm->gone = true;
+            fake_comm_settle(comm);
+        }
+        pthread_mutex_unlock(&fake_lock);
+    }
+    return fake_end(&call, code);
+}
+
+int
+ncclCommAbort(pa_nccl_comm handle)
+{
+    fake_call call;
+    int code = fake_begin(&call, "ncclCommAbort", "comm=%p", (void *)handle);
+    if (code == 0) {
+        pthread_mutex_lock(&fake_lock);
+        fake_comm *comm = fake_comm_of(handle, "ncclCommAbort");
+        code = comm == NULL ? PA_NCCL_INVALID_ARGUMENT : 0;
+        if (comm != NULL) {
+            uint64_t serial = comm->serial;
+            atomic_store(&comm->aborted, true);
+            comm->gone = true;
+            fake_comm_flush(comm);
+            if (comm->segment != NULL) {
+                fake_word_ring(&comm->segment->bell);
+            }
+            /* As the kernel that runs ends first; what is queued will do nothing. */
+            while (comm != NULL && (comm->running > 0 || comm->joining)) {
+                pthread_cond_wait(&fake_changed, &fake_lock);
+                for (comm = comms; comm != NULL && comm->serial != serial;) {
+                    comm = comm->next;
+                }
+            }
+            if (comm != NULL) {
+                fake_comm_settle(comm);
+            }
+        }
+        pthread_mutex_unlock(&fake_lock);
+    }
+    return fake_end(&call, code);
+}
