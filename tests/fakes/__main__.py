@@ -1,4 +1,4 @@
-"""Builds the fakes and prints where they are: python -m tests.fakes [--sanitizer KIND]."""
+"""Builds the fakes and prints where they are: python -m tests.fakes."""
 
 import argparse
 

@@ -1,8 +1,8 @@
 """The fakes by ctypes, for processes that run a scene and for the tests themselves.
 
-    cuda = Cuda(); nccl = Nccl()
-    cuda.Malloc(64)            # a call that returns a code: CodeError unless it is 0
-    cuda.code("Malloc", ...)   # the code itself
+cuda = Cuda(); nccl = Nccl()
+cuda.Malloc(64)            # a call that returns a code: CodeError unless it is 0
+cuda.code("Malloc", ...)   # the code itself
 """
 
 import ctypes

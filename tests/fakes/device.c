@@ -166,9 +166,8 @@ int
 cudaDeviceGetPCIBusId(char *text, int capacity, int device)
 {
     fake_call call;
-    int code = fake_enter(
-        fake_begin(&call, "cudaDeviceGetPCIBusId", "device=%d capacity=%d", device,
-                   capacity));
+    int code = fake_enter(fake_begin(&call, "cudaDeviceGetPCIBusId",
+                                     "device=%d capacity=%d", device, capacity));
     if (code == 0 && !exists(device)) {
         code = FAKE_INVALID_DEVICE;
     }

@@ -34,8 +34,9 @@ cuDeviceGetUuid_v2(pa_cuda_uuid *uuid, int handle)
     int device = handle - 1000;
     int code = fake_begin(&call, "cuDeviceGetUuid_v2", "handle=%d", handle);
     if (code == 0 && (device < 0 || device >= fake_settings_get()->count)) {
-        code = fake_refuse(INVALID_DEVICE, "cuDeviceGetUuid_v2: %d is no handle of "
-                                           "cuDeviceGet",
+        code = fake_refuse(INVALID_DEVICE,
+                           "cuDeviceGetUuid_v2: %d is no handle of "
+                           "cuDeviceGet",
                            handle);
     }
     if (code == 0) {

@@ -279,10 +279,9 @@ cudaStreamWaitEvent(pa_cuda_stream stream_handle, pa_cuda_event event_handle,
                     unsigned int flags)
 {
     fake_call call;
-    int code = fake_enter(fake_begin(&call, "cudaStreamWaitEvent",
-                                     "stream=%p event=%p flags=%u",
-                                     (void *)stream_handle, (void *)event_handle,
-                                     flags));
+    int code = fake_enter(
+        fake_begin(&call, "cudaStreamWaitEvent", "stream=%p event=%p flags=%u",
+                   (void *)stream_handle, (void *)event_handle, flags));
     if (code == 0 && flags > 1) {
         code = FAKE_INVALID_VALUE;
     }

@@ -52,7 +52,8 @@ entry_of(uint32_t index)
     return (_Atomic uint32_t *)(void *)table.base + index;
 }
 
-/* With the lock: the entry of a block in the table of exports, new at the first time. */
+/* With the lock: the entry of a block in the table of exports, new at the first time.
+ */
 static uint32_t
 export_block(const fake_block *block)
 {
@@ -230,10 +231,9 @@ cudaIpcOpenMemHandle(void **address, pa_cuda_ipc_memory memory, unsigned int fla
     handle read;
     memcpy(&read, memory.bytes, sizeof(read));
     fake_call call;
-    int code = fake_enter(fake_begin(&call, "cudaIpcOpenMemHandle",
-                                     "device=%d process=%d nbytes=%llu flags=%u",
-                                     fake_current(), read.process,
-                                     (unsigned long long)read.nbytes, flags));
+    int code = fake_enter(fake_begin(
+        &call, "cudaIpcOpenMemHandle", "device=%d process=%d nbytes=%llu flags=%u",
+        fake_current(), read.process, (unsigned long long)read.nbytes, flags));
     if (code == 0) {
         code = forbidden();
     }
@@ -261,8 +261,8 @@ cudaIpcCloseMemHandle(void *address)
         fake_enter(fake_begin(&call, "cudaIpcCloseMemHandle", "address=%p", address));
     if (code == 0) {
         pthread_mutex_lock(&fake_lock);
-        fake_block *block = fake_block_to_free(address, FAKE_IMPORTED,
-                                               "cudaIpcCloseMemHandle");
+        fake_block *block =
+            fake_block_to_free(address, FAKE_IMPORTED, "cudaIpcCloseMemHandle");
         if (block == NULL) {
             code = FAKE_INVALID_VALUE;
         } else if (--block->opened == 0) {
@@ -297,8 +297,7 @@ cudaIpcGetEventHandle(pa_cuda_ipc_event *out, pa_cuda_event event_handle)
             handle made = {.magic = MAGIC,
                            .process = (int32_t)getpid(),
                            .file = slots->file,
-                           .physical =
-                               fake_settings_get()->physical[event->device],
+                           .physical = fake_settings_get()->physical[event->device],
                            .offset = (uint64_t)((char *)event->slot - slots->base),
                            .nbytes = slots->nbytes,
                            .serial = atomic_load(&event->slot->generation),
@@ -345,9 +344,9 @@ cudaIpcOpenEventHandle(pa_cuda_event *event, pa_cuda_ipc_event bytes)
     handle read;
     memcpy(&read, bytes.bytes, sizeof(read));
     fake_call call;
-    int code = fake_enter(fake_begin(&call, "cudaIpcOpenEventHandle",
-                                     "device=%d process=%d", fake_current(),
-                                     read.process));
+    int code =
+        fake_enter(fake_begin(&call, "cudaIpcOpenEventHandle", "device=%d process=%d",
+                              fake_current(), read.process));
     if (code == 0) {
         code = forbidden();
     }

@@ -16,13 +16,13 @@ BUILD = runner.ROOT / "build" / "fakes"
 
 _COMMON = ["record", "settings"]
 _RUNTIME = ["capture", "copy", "device", "errors", "event", "ipc", "live", "memory"]
-_NETWORK = ["network_call", "network_comm", "network_run", "network_sum"]
+_NETWORK = ["call", "comm", "join", "run", "sum"]
 
-# Each library's sources. The names are not those of the real libraries, so that a process
-# never takes one for the other.
+# Each library's sources. The names are not those of the real libraries, so that a
+# process never takes one for the other.
 LIBRARIES = {
     "cudart": [*_RUNTIME, "shared", "stream", *_COMMON],
-    "nccl": _NETWORK,
+    "nccl": [f"network_{name}" for name in _NETWORK],
     "cuda": ["driver", *_COMMON],
     "nvml": ["nvml", *_COMMON],
 }

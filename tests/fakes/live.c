@@ -97,7 +97,8 @@ __attribute__((destructor)) static void
 report_at_exit(void)
 {
     static char text[1 << 16];
-    if (atomic_load(&started) != getpid() || fake_report_live(text, sizeof(text)) == 0) {
+    if (atomic_load(&started) != getpid() ||
+        fake_report_live(text, sizeof(text)) == 0) {
         return;
     }
     for (char *line = text; *line != '\0';) {

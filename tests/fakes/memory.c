@@ -182,9 +182,9 @@ int
 cudaMalloc(void **address, size_t nbytes)
 {
     fake_call call;
-    int code = fake_enter_unsafe(fake_begin(&call, "cudaMalloc", "device=%d nbytes=%zu",
-                                            fake_current(), nbytes),
-                                 "cudaMalloc");
+    int code = fake_enter_unsafe(
+        fake_begin(&call, "cudaMalloc", "device=%d nbytes=%zu", fake_current(), nbytes),
+        "cudaMalloc");
     if (code == 0 && fake_settings_get()->count == 0) {
         code = FAKE_NO_DEVICE;
     }
@@ -216,8 +216,9 @@ fake_block_to_free(void *address, fake_kind kind, const char *name)
     const char *work = fake_used_by(block->address, block->nbytes, 0, &stream);
     if (work != NULL) {
         fake_refuse(FAKE_INVALID_VALUE,
-                    "%s: %p is still used by %s, queued on stream %p of device %d", name,
-                    address, work, (void *)fake_stream_handle(stream), stream->device);
+                    "%s: %p is still used by %s, queued on stream %p of device %d",
+                    name, address, work, (void *)fake_stream_handle(stream),
+                    stream->device);
         return NULL;
     }
     return block;
@@ -295,9 +296,8 @@ int
 cudaFreeHost(void *address)
 {
     fake_call call;
-    int code =
-        fake_enter_unsafe(fake_begin(&call, "cudaFreeHost", "address=%p", address),
-                          "cudaFreeHost");
+    int code = fake_enter_unsafe(
+        fake_begin(&call, "cudaFreeHost", "address=%p", address), "cudaFreeHost");
     if (code == 0 && address != NULL) {
         pthread_mutex_lock(&fake_lock);
         fake_block *block = fake_block_to_free(address, FAKE_PINNED, "cudaFreeHost");
@@ -405,11 +405,12 @@ fake_tensors_release(void)
         const fake_stream *stream = NULL;
         const char *work = fake_used_by(each->address, each->nbytes, 0, &stream);
         if (work != NULL) {
-            fake_refuse(0,
-                        "a tensor at %p of device %d has died and its stream has passed "
-                        "that, but %s, queued on stream %p, still uses it",
-                        (void *)each->address, each->device, work,
-                        (void *)fake_stream_handle(stream));
+            fake_refuse(
+                0,
+                "a tensor at %p of device %d has died and its stream has passed "
+                "that, but %s, queued on stream %p, still uses it",
+                (void *)each->address, each->device, work,
+                (void *)fake_stream_handle(stream));
             continue; /* where the process goes on, the memory stays */
         }
         release(each);

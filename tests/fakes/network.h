@@ -67,11 +67,11 @@ typedef struct fake_comm {
     int device;
     bool blocking;
     fake_stage stage;
-    bool joining;   /* its thread is at work */
-    bool gone;      /* destroyed or aborted: no handle any more */
-    int polls;      /* answers "in progress" still to give */
-    bool busy;      /* an operation has not been polled to its end */
-    int code;       /* asynchronous error */
+    bool joining; /* its thread is at work */
+    bool gone;    /* destroyed or aborted: no handle any more */
+    int polls;    /* answers "in progress" still to give */
+    bool busy;    /* an operation has not been polled to its end */
+    int code;     /* asynchronous error */
     _Atomic bool aborted;
     int running;          /* launches that a stream is at */
     int users;            /* launches that are queued or captured */
@@ -150,6 +150,22 @@ fake_comm_settle(fake_comm *comm);
 void
 fake_comm_break(fake_comm *comm, int code, const char *text);
 
+/* Room for the largest group that a test has; it takes memory only where it is used. */
+enum { FAKE_SEGMENT_BYTES = 1 << 20 };
+
+/* Bytes that a communicator of that size needs in its segment. */
+size_t
+fake_segment_bytes(int size);
+
+/* The thread that joins a communicator (its argument) to the other ranks. */
+void *
+fake_join(void *comm);
+
+/* With the lock: identities of this process that no group has been made with yet. */
+size_t
+fake_identities(void);
+
+/* The channel from one rank to another. */
 fake_channel *
 fake_channel_of(const fake_comm *comm, int from, int to);
 

@@ -308,8 +308,8 @@ enqueue(fake_call *call, int code, fake_piece piece, pa_nccl_comm comm_handle,
 }
 
 int
-ncclAllGather(const void *send, void *recv, size_t count, int dtype, pa_nccl_comm comm,
-              pa_cuda_stream stream)
+ncclAllGather(const void *send, void *recv, size_t count, pa_nccl_dtype dtype,
+              pa_nccl_comm comm, pa_cuda_stream stream)
 {
     fake_call call;
     int code = fake_begin(&call, "ncclAllGather",
@@ -319,49 +319,48 @@ ncclAllGather(const void *send, void *recv, size_t count, int dtype, pa_nccl_com
                         .send = send,
                         .recv = recv,
                         .count = count,
-                        .dtype = dtype};
+                        .dtype = (int)dtype};
     return enqueue(&call, code, piece, comm, stream);
 }
 
 int
-ncclBroadcast(const void *send, void *recv, size_t count, int dtype, int root,
+ncclBroadcast(const void *send, void *recv, size_t count, pa_nccl_dtype dtype, int root,
               pa_nccl_comm comm, pa_cuda_stream stream)
 {
     fake_call call;
-    int code = fake_begin(
-        &call, "ncclBroadcast",
-        "send=%p recv=%p count=%zu dtype=%d root=%d comm=%p stream=%p", send, recv,
-        count, dtype, root, (void *)comm, (void *)stream);
+    int code =
+        fake_begin(&call, "ncclBroadcast",
+                   "send=%p recv=%p count=%zu dtype=%d root=%d comm=%p stream=%p", send,
+                   recv, count, dtype, root, (void *)comm, (void *)stream);
     fake_piece piece = {.kind = FAKE_BROADCAST,
                         .send = send,
                         .recv = recv,
                         .count = count,
-                        .dtype = dtype,
+                        .dtype = (int)dtype,
                         .root = root};
     return enqueue(&call, code, piece, comm, stream);
 }
 
 int
-ncclAllReduce(const void *send, void *recv, size_t count, int dtype, int op,
-              pa_nccl_comm comm, pa_cuda_stream stream)
+ncclAllReduce(const void *send, void *recv, size_t count, pa_nccl_dtype dtype,
+              pa_nccl_op op, pa_nccl_comm comm, pa_cuda_stream stream)
 {
     fake_call call;
-    int code =
-        fake_begin(&call, "ncclAllReduce",
-                   "send=%p recv=%p count=%zu dtype=%d op=%d comm=%p stream=%p", send,
-                   recv, count, dtype, op, (void *)comm, (void *)stream);
+    int code = fake_begin(&call, "ncclAllReduce",
+                          "send=%p recv=%p count=%zu dtype=%d op=%d comm=%p stream=%p",
+                          send, recv, count, dtype, op, (void *)comm, (void *)stream);
     fake_piece piece = {.kind = FAKE_ALL_REDUCE,
                         .send = send,
                         .recv = recv,
                         .count = count,
-                        .dtype = dtype,
-                        .op = op};
+                        .dtype = (int)dtype,
+                        .op = (int)op};
     return enqueue(&call, code, piece, comm, stream);
 }
 
 int
-ncclSend(const void *send, size_t count, int dtype, int peer, pa_nccl_comm comm,
-         pa_cuda_stream stream)
+ncclSend(const void *send, size_t count, pa_nccl_dtype dtype, int peer,
+         pa_nccl_comm comm, pa_cuda_stream stream)
 {
     fake_call call;
     int code = fake_begin(&call, "ncclSend",
@@ -370,13 +369,13 @@ ncclSend(const void *send, size_t count, int dtype, int peer, pa_nccl_comm comm,
     fake_piece piece = {.kind = FAKE_SEND,
                         .send = send,
                         .count = count,
-                        .dtype = dtype,
+                        .dtype = (int)dtype,
                         .root = peer};
     return enqueue(&call, code, piece, comm, stream);
 }
 
 int
-ncclRecv(void *recv, size_t count, int dtype, int peer, pa_nccl_comm comm,
+ncclRecv(void *recv, size_t count, pa_nccl_dtype dtype, int peer, pa_nccl_comm comm,
          pa_cuda_stream stream)
 {
     fake_call call;
@@ -386,7 +385,7 @@ ncclRecv(void *recv, size_t count, int dtype, int peer, pa_nccl_comm comm,
     fake_piece piece = {.kind = FAKE_RECV,
                         .recv = recv,
                         .count = count,
-                        .dtype = dtype,
+                        .dtype = (int)dtype,
                         .root = peer};
     return enqueue(&call, code, piece, comm, stream);
 }

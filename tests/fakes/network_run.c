@@ -2,8 +2,8 @@
  *
  * A collective: show one's card, wait for all, look whether the cards agree, take what
  * is needed from the others' memory, and wait until nobody needs this rank's. A send
- * waits until the receiver has taken it; all sends and receives of a launch go on at the
- * same time. Whoever waits for a rank that never comes waits until the abort. */
+ * waits until the receiver has taken it; all sends and receives of a launch go on at
+ * the same time. Whoever waits for a rank that never comes waits until the abort. */
 #include "network.h"
 
 #include <stdio.h>
@@ -234,7 +234,8 @@ static bool
 is_stuck(fake_comm *comm, const fake_piece *piece)
 {
     if (piece->root == comm->rank ||
-        atomic_load(&comm->segment->members[piece->root].arrived) <= comm->collectives) {
+        atomic_load(&comm->segment->members[piece->root].arrived) <=
+            comm->collectives) {
         return false;
     }
     char text[160];

@@ -165,8 +165,8 @@ fake_divide(char *to, size_t count, int dtype, int by)
     for (size_t i = 0; i < count; i++, to += step) {
         number n = load(to, dtype);
         n.real /= by;
-        n.bits = n.kind == SIGNED ? (uint64_t)((int64_t)n.bits / by)
-                                  : n.bits / (uint64_t)by;
+        n.bits =
+            n.kind == SIGNED ? (uint64_t)((int64_t)n.bits / by) : n.bits / (uint64_t)by;
         store(to, dtype, n);
     }
 }

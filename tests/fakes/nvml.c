@@ -65,8 +65,7 @@ enter(int code, nvml_device device)
         return fake_refuse(UNINITIALIZED, "NVML is used without nvmlInit_v2");
     }
     if (device != NULL && (uintptr_t)device > gpus()) {
-        return fake_refuse(INVALID_ARGUMENT, "%p is no handle of NVML",
-                           (void *)device);
+        return fake_refuse(INVALID_ARGUMENT, "%p is no handle of NVML", (void *)device);
     }
     return 0;
 }
@@ -133,9 +132,8 @@ int
 nvmlDeviceGetName(nvml_device device, char *name, unsigned int length)
 {
     fake_call call;
-    int code =
-        enter(fake_begin(&call, "nvmlDeviceGetName", "device=%p", (void *)device),
-              device);
+    int code = enter(
+        fake_begin(&call, "nvmlDeviceGetName", "device=%p", (void *)device), device);
     if (code == 0) {
         code = give(name, length, "Fake GPU");
     }
@@ -146,9 +144,8 @@ int
 nvmlDeviceGetUUID(nvml_device device, char *uuid, unsigned int length)
 {
     fake_call call;
-    int code =
-        enter(fake_begin(&call, "nvmlDeviceGetUUID", "device=%p", (void *)device),
-              device);
+    int code = enter(
+        fake_begin(&call, "nvmlDeviceGetUUID", "device=%p", (void *)device), device);
     if (code == 0) {
         char text[FAKE_UUID_TEXT];
         fake_uuid_text((int)((uintptr_t)device - 1), text);
@@ -162,9 +159,9 @@ int
 nvmlDeviceGetMemoryInfo(nvml_device device, nvml_memory *memory)
 {
     fake_call call;
-    int code = enter(
-        fake_begin(&call, "nvmlDeviceGetMemoryInfo", "device=%p", (void *)device),
-        device);
+    int code =
+        enter(fake_begin(&call, "nvmlDeviceGetMemoryInfo", "device=%p", (void *)device),
+              device);
     if (code == 0) {
         memory->total = fake_settings_get()->memory;
         memory->used = memory->total / 4;
@@ -177,9 +174,8 @@ int
 nvmlDeviceGetMigMode(nvml_device device, unsigned int *now, unsigned int *next)
 {
     fake_call call;
-    int code =
-        enter(fake_begin(&call, "nvmlDeviceGetMigMode", "device=%p", (void *)device),
-              device);
+    int code = enter(
+        fake_begin(&call, "nvmlDeviceGetMigMode", "device=%p", (void *)device), device);
     if (code == 0) {
         *now = fake_settings_get()->mig ? 1 : 0;
         *next = *now;
@@ -191,8 +187,7 @@ int
 nvmlSystemGetDriverVersion(char *version, unsigned int length)
 {
     fake_call call;
-    int code =
-        enter(fake_begin(&call, "nvmlSystemGetDriverVersion", "%s", ""), NULL);
+    int code = enter(fake_begin(&call, "nvmlSystemGetDriverVersion", "%s", ""), NULL);
     if (code == 0) {
         code = give(version, length, "580.65.06");
     }

@@ -90,7 +90,7 @@ typedef struct fake_block {
     int opened;    /* of an imported block: times that it was opened, and the process */
     int process;   /* and the serial that it is from */
     uint64_t origin;
-    bool dead;     /* of a tensor: given back, not yet passed by its streams */
+    bool dead; /* of a tensor: given back, not yet passed by its streams */
     struct fake_mark *marks; /* of a tensor: the streams that use it */
     struct fake_block *next;
 } fake_block;
@@ -129,7 +129,8 @@ fake_blocks(void);
 const fake_arena *
 fake_arena_of(int device);
 
-/* With the lock, whenever a stream has moved: lets go of dead tensors that it passed. */
+/* With the lock, whenever a stream has moved: lets go of dead tensors that it passed.
+ */
 void
 fake_tensors_release(void);
 
@@ -267,8 +268,8 @@ fake_graph_add(const fake_stream *stream, fake_op *op);
 void
 fake_graph_record(fake_event *event, fake_stream *stream);
 
-/* With the lock: a stream waits for an event that was recorded in a capture, and becomes
- * part of it. A code of CUDA's. */
+/* With the lock: a stream waits for an event that was recorded in a capture, and
+ * becomes part of it. A code of CUDA's. */
 int
 fake_graph_wait(fake_stream *stream, const fake_event *event);
 

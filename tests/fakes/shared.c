@@ -22,8 +22,8 @@ fake_arena_make(fake_arena *arena, const char *name, size_t nbytes, int protecti
     arena->file = memfd_create(name, MFD_CLOEXEC);
     void *base = MAP_FAILED;
     if (arena->file >= 0 && ftruncate(arena->file, (off_t)nbytes) == 0) {
-        base = mmap(NULL, nbytes, protection, MAP_SHARED | MAP_NORESERVE, arena->file,
-                    0);
+        base =
+            mmap(NULL, nbytes, protection, MAP_SHARED | MAP_NORESERVE, arena->file, 0);
     }
     if (base == MAP_FAILED) {
         perror("fakes: no shared memory");

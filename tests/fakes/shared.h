@@ -1,5 +1,6 @@
 /* Memory that several processes share, without a name in any file system: a process
- * opens another's through /proc, as long as that lives; and waiting for a word in it. */
+ * opens another's through /proc, as long as that lives; and waiting for a word in it.
+ */
 #ifndef TESTS_FAKES_SHARED_H
 #define TESTS_FAKES_SHARED_H
 

@@ -313,8 +313,8 @@ int
 cudaStreamDestroy(pa_cuda_stream handle)
 {
     fake_call call;
-    int code = fake_enter(
-        fake_begin(&call, "cudaStreamDestroy", "stream=%p", (void *)handle));
+    int code =
+        fake_enter(fake_begin(&call, "cudaStreamDestroy", "stream=%p", (void *)handle));
     if (code == 0) {
         pthread_mutex_lock(&fake_lock);
         fake_stream *stream = fake_stream_of(handle, "cudaStreamDestroy");
@@ -323,8 +323,7 @@ cudaStreamDestroy(pa_cuda_stream handle)
         } else if (stream->usual || stream->graph != NULL) {
             code = fake_refuse(FAKE_INVALID_HANDLE, "cudaStreamDestroy: %p is %s",
                                (void *)handle,
-                               stream->usual ? "the default stream"
-                                             : "being captured");
+                               stream->usual ? "the default stream" : "being captured");
         } else {
             stream->destroyed = true;
             pthread_cond_broadcast(&fake_changed);

@@ -28,8 +28,9 @@ class Call(NamedTuple):
 def environment(*, sanitizer=None, without=(), libraries=None, **settings):
     """Variables for a process that uses the fakes.
 
-    A setting is a variable of README.md in lower case: `devices=2` is FAKES_DEVICES=2. A
-    boolean becomes "on" or "off". `libraries` (all by default) are those that are offered.
+    A setting is a variable of README.md in lower case: `devices=2` is FAKES_DEVICES=2.
+    A boolean becomes "on" or "off". `libraries` are those that are offered: by default
+    all of them.
     """
     paths = build(sanitizer, without)
     chosen = _PATHS if libraries is None else {name: _PATHS[name] for name in libraries}
@@ -48,7 +49,9 @@ def recorded(folder, *names):
         for line in path.read_text().splitlines():
             time, thread, name, text, result = line.split("\t")
             arguments = dict(word.split("=", 1) for word in text.split() if "=" in word)
-            call = Call(int(path.stem), int(time), int(thread), name, arguments, text, 0)
+            call = Call(
+                int(path.stem), int(time), int(thread), name, arguments, text, 0
+            )
             calls.append(call._replace(result=int(result)))
     wanted = [call for call in calls if not names or call.name in names]
     return sorted(wanted, key=lambda call: call.time)
