@@ -1,0 +1,104 @@
+"""Runs functions in ranks whose tensors stand on GPUs, over each way between these."""
+
+import os
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+
+from pyaccel import PartialState, _group
+from tests.distributed import values
+from tests.gpu import machine
+
+# The variable that tells a group's ranks which way they are to take.
+WAY = "TESTS_GPU_WAY"
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """As a backend of tests/distributed: groups whose ranks each have a GPU."""
+
+    # The rows that the ranks ask for; None: what the group chooses by itself.
+    way: str | None
+    # Whether all ranks are on one GPU.
+    shared: bool = True
+    extra: dict = field(default_factory=dict)
+    ranks: object = None
+
+    def missing(self, size=2):
+        """Why a group of so many ranks cannot be had here; None if it can."""
+        if not self.shared:
+            return machine.needs(size)
+        return machine.one_nccl_gpu() if self.way == "nccl" else machine.needs(1)
+
+    def run(self, function, *args, timeout=120.0, **options):
+        """`Ranks.run` with tensors that are made on each rank's GPU."""
+        __tracebackhide__ = True
+        if reason := self.missing(options.get("size", 2)):
+            pytest.skip(reason)
+        environment = {
+            # The harness gives its ranks what keeps them on the CPU.
+            "ACCELERATE_USE_CPU": "false",
+            WAY: self.way or "",
+            **(machine.one_visible() if self.shared else {}),
+            **self.extra,
+        }
+        return self.ranks.run(
+            on_gpu,
+            function,
+            args,
+            timeout=timeout,
+            group_env=environment,
+            **options,
+        )
+
+    def over(self, ranks):
+        """The same with the harness's ranks, which live as long as the session."""
+        return replace(self, ranks=ranks)
+
+
+SHARED = {
+    "ipc": Gpus("ipc"),
+    "staged": Gpus("staged"),
+    "nccl": Gpus("nccl", extra=machine.ALLOWED),
+}
+# One GPU a rank.
+APART = {
+    "nccl": Gpus("nccl", shared=False),
+    "ipc": Gpus("ipc", shared=False),
+    "staged": Gpus("staged", shared=False),
+}
+
+
+def on_gpu(function, args):
+    """In a rank: calls the function with new tensors on the rank's GPU."""
+    device = join()
+    values.place = lambda leaf: to_device(leaf, device)
+    with torch.device(device):
+        result = function(*args)
+    getattr(torch, device.type).synchronize(device)
+    return result
+
+
+def join():
+    """Sets the group up and asks for its way, once; the rank's device."""
+    # Ranks that share a GPU cannot have torch's own group over NCCL.
+    state = PartialState(backend="gloo")
+    comm = _group.comm
+    way = os.environ.get(WAY)
+    if comm is not None and way and _asked.get("comm") is not comm:
+        comm.ask_ways(way)
+        _asked["comm"] = comm
+    return state.device
+
+
+# The communicator that was asked: a group asks before its first operation only.
+_asked = {}
+
+
+def to_device(leaf, device):
+    """The tensor on the device, moved as bytes: not every dtype has a copy there."""
+    # A single element may keep a stride that its bytes cannot be viewed with.
+    plain = leaf.clone(memory_format=torch.contiguous_format)
+    flat = plain.reshape(-1).view(torch.uint8).to(device)
+    return flat.view(leaf.dtype).reshape(leaf.shape)
