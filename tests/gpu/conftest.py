@@ -1,4 +1,4 @@
-"""Everything here needs a CUDA GPU, and is skipped with that reason where there is none."""
+"""Everything here needs a CUDA GPU, and is skipped for that where there is none."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def _repeats(item):
 
 @pytest.fixture(scope="session")
 def ranks():
-    """As everywhere, from a server that leaves CUDA alone: its forks could not use it."""
+    """As everywhere; the server leaves CUDA alone, which its forks could not use."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
         server = Ranks()
@@ -57,7 +57,7 @@ def _over(name, ranks):
 
 @pytest.fixture(params=WAYS)
 def backend(request, ranks):
-    """Runs functions in groups over each way: under the name of the contract's fixture."""
+    """Runs functions in groups over each way; the contract knows it by this name."""
     return _over(request.param, ranks)
 
 

@@ -1,4 +1,4 @@
-"""What this machine has for the tests of GPUs: asked of torch, before any of them runs."""
+"""What this machine has for the tests of GPUs, as torch says it."""
 
 import functools
 import os

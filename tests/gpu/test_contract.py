@@ -1,8 +1,8 @@
 """The contract of every backend, with tensors on GPUs: tests/distributed's own tests.
 
-A test function is the same object as there; its fixture `backend` is this folder's, whose
-ranks make their tensors on a GPU. What is only about the host (arrays, objects, what is
-refused before anything moves) is not run again.
+A test function is the same object as there; its fixture `backend` is this folder's,
+whose ranks make their tensors on a GPU. What is only about the host (arrays, objects,
+what is refused before anything moves) is not run again.
 """
 
 from tests.distributed import (

@@ -1,17 +1,14 @@
 """Runs functions in ranks whose tensors stand on GPUs, over each way between these."""
 
-import os
 from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
 
-from pyaccel import PartialState, _group
+from pyaccel import PartialState
+from pyaccel._group import WAYS
 from tests.distributed import values
 from tests.gpu import machine
-
-# The variable that tells a group's ranks which way they are to take.
-WAY = "TESTS_GPU_WAY"
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Gpus:
         environment = {
             # The harness gives its ranks what keeps them on the CPU.
             "ACCELERATE_USE_CPU": "false",
-            WAY: self.way or "",
+            **({WAYS: self.way} if self.way else {}),
             **(machine.one_visible() if self.shared else {}),
             **self.extra,
         }
@@ -72,28 +69,13 @@ APART = {
 
 def on_gpu(function, args):
     """In a rank: calls the function with new tensors on the rank's GPU."""
-    device = join()
+    # Ranks that share a GPU cannot have torch's own group over NCCL.
+    device = PartialState(backend="gloo").device
     values.place = lambda leaf: to_device(leaf, device)
     with torch.device(device):
         result = function(*args)
     getattr(torch, device.type).synchronize(device)
     return result
-
-
-def join():
-    """Sets the group up and asks for its way, once; the rank's device."""
-    # Ranks that share a GPU cannot have torch's own group over NCCL.
-    state = PartialState(backend="gloo")
-    comm = _group.comm
-    way = os.environ.get(WAY)
-    if comm is not None and way and _asked.get("comm") is not comm:
-        comm.ask_ways(way)
-        _asked["comm"] = comm
-    return state.device
-
-
-# The communicator that was asked: a group asks before its first operation only.
-_asked = {}
 
 
 def to_device(leaf, device):
