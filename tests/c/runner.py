@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "c"
 BUILD = ROOT / "build" / "c"
 
-DEFINITIONS = ["-std=c11", "-D_GNU_SOURCE", f"-I{ROOT / 'csrc'}"]
+DEFINITIONS = ["-std=c11", "-D_GNU_SOURCE", f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'tests'}"]
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
 
 # What each kind of run adds to the compiler's and to the linker's command line.
@@ -40,6 +40,9 @@ THREADED = ("test_comm", "test_gpu", "test_store_net", "test_sys_shared")
 # Programs that valgrind does not run as the kernel does: it makes vfork a fork, after
 # which a child cannot tell its parent why nothing was executed.
 NOT_UNDER_MEMCHECK = ("test_spawn",)
+
+# Programs of several processes, each with a fake GPU.
+ON_FAKES = "test_device"
 
 # No file, shared memory included, may grow beyond this in a test program: the system
 # refuses at once instead of reserving page by page and ending processes for want of
@@ -161,11 +164,21 @@ def limit_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, FILE_LIMIT))
 
 
+def fakes_of(executable, kind):
+    """The variables by which a program finds the fakes of GPUs, if it uses them."""
+    if not executable.name.startswith(ON_FAKES):
+        return {}
+    from tests.fakes import environment  # noqa: PLC0415 (it builds by this module)
+
+    return environment(sanitizer=kind if kind in ("address", "thread") else None)
+
+
 def run(executable, under=()):
     """Runs a test program, by the command `under` if one is given; its exit status
     (negative: a signal) and its output."""
     environment = {
         **os.environ,
+        **fakes_of(executable, executable.parent.name),
         "ASAN_OPTIONS": "detect_leaks=1:strict_string_checks=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "TSAN_OPTIONS": "halt_on_error=1",

@@ -38,6 +38,8 @@ typedef struct replay_op {
 } replay_op;
 
 static fake_graph *capturing;
+/* Which captures forbid unsafe calls to a thread: those of the same names. */
+static _Thread_local int own_mode = GLOBAL;
 /* What the events of captures that have ended belong to. */
 static fake_graph ended;
 
@@ -113,12 +115,30 @@ fake_graph_state(const fake_graph *graph)
     return graph->spoilt ? CAPTURE_INVALIDATED : CAPTURE_ACTIVE;
 }
 
+int
+cudaThreadExchangeStreamCaptureMode(int *mode)
+{
+    fake_call call;
+    int code = fake_enter(
+        fake_begin(&call, "cudaThreadExchangeStreamCaptureMode", "mode=%d", *mode));
+    if (code == 0 && (*mode < GLOBAL || *mode > RELAXED)) {
+        code = FAKE_INVALID_VALUE;
+    }
+    if (code == 0) {
+        int before = own_mode;
+        own_mode = *mode;
+        *mode = before;
+    }
+    return fake_leave(&call, code);
+}
+
 bool
 fake_graph_forbids(void)
 {
     for (fake_graph *each = capturing; each != NULL; each = each->next) {
         bool own = pthread_equal(each->thread, pthread_self()) != 0;
-        if (each->mode == GLOBAL || (each->mode == THREAD_LOCAL && own)) {
+        bool others = each->mode == GLOBAL && own_mode == GLOBAL;
+        if (own_mode != RELAXED && each->mode != RELAXED && (own || others)) {
             each->spoilt = true;
             return true;
         }

@@ -229,11 +229,16 @@ pa_nccl_link_abort(pa_nccl_link *link)
 /* Lets NCCL tell the peers and free what it shares with them; whether that succeeded
  * within its time. */
 static bool
-finalize(pa_nccl_link *link, pa_nccl_comm comm)
+finalize(const pa_nccl_link *link, pa_nccl_comm comm, uint64_t timeout_ns)
 {
-    uint64_t deadline = pa_clock_deadline(PA_NCCL_CLOSE_NS);
+    uint64_t deadline = pa_clock_deadline(timeout_ns);
     const struct timespec pause = {.tv_nsec = PAUSE_NS};
-    int state = link->nccl->CommFinalize(comm);
+    int state = PA_NCCL_IN_PROGRESS;
+    if (link->nccl->CommGetAsyncError(comm, &state) != PA_NCCL_SUCCESS ||
+        state != PA_NCCL_SUCCESS) {
+        return false; /* it is still being made, or has failed */
+    }
+    state = link->nccl->CommFinalize(comm);
     while (state == PA_NCCL_IN_PROGRESS && pa_clock_now() < deadline) {
         int code = link->nccl->CommGetAsyncError(comm, &state);
         state = code == PA_NCCL_SUCCESS ? state : code;
@@ -250,13 +255,12 @@ pa_nccl_link_close(pa_nccl_link *link, bool healthy, bool forked)
     if (forked) {
         return;
     }
-    /* What a graph may launch again stays with it until the process ends: NCCL would
-     * wait for the graph's end. */
-    bool kept = healthy && atomic_load(&link->captured);
+    bool captured = atomic_load(&link->captured);
     pa_nccl_comm comm = take(link);
-    if (comm != NULL && !kept && healthy && finalize(link, comm)) {
+    uint64_t patience = captured ? PA_NCCL_GRAPHS_NS : PA_NCCL_CLOSE_NS;
+    if (comm != NULL && healthy && finalize(link, comm, patience)) {
         (void)link->nccl->CommDestroy(comm);
-    } else if (comm != NULL && !kept) {
+    } else if (comm != NULL && !(healthy && captured)) {
         end(link, comm);
     }
     (void)pthread_mutex_destroy(&link->lock);

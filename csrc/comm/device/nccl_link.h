@@ -30,8 +30,10 @@
 /* How long who aborts waits for who is inside NCCL. */
 #define PA_NCCL_LOCK_NS UINT64_C(2000000000)
 
-/* How long a communicator whose work is done may take to be closed in good order. */
+/* How long a communicator whose work is done may take to be closed in good order, and
+ * one whose work was captured: NCCL waits for the end of the graphs, which may live. */
 #define PA_NCCL_CLOSE_NS UINT64_C(10000000000)
+#define PA_NCCL_GRAPHS_NS UINT64_C(500000000)
 
 typedef struct pa_nccl_link {
     const pa_nccl *nccl;
@@ -89,7 +91,8 @@ void
 pa_nccl_link_abort(pa_nccl_link *link);
 
 /* Frees what the link has: in good order where `healthy` and nothing is unfinished on
- * the device, else by aborting. Where `forked` NCCL is left alone. */
+ * the device, else by aborting. What live graphs hold stays with them until the process
+ * ends. Where `forked` NCCL is left alone. */
 void
 pa_nccl_link_close(pa_nccl_link *link, bool healthy, bool forked);
 
