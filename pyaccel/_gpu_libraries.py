@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import sys
-from pathlib import Path
+from glob import escape, glob
 
 from . import _C
 
@@ -96,7 +96,7 @@ def _in_wheels(kind: str) -> list[str]:
         return []
     found = []
     for entry in filter(None, sys.path):
-        here = [str(path.absolute()) for path in Path(entry).glob(pattern)]
+        here = glob(os.path.join(escape(os.path.abspath(entry)), pattern))
         found += sorted(here, key=_version, reverse=True)
     return list(dict.fromkeys(found))
 

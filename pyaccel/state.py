@@ -11,7 +11,12 @@ from . import _C, _group
 from ._process import ProcessMembers, do_nothing
 from ._world import World, find_world
 from .utils.dataclasses import DistributedType
-from .utils.environment import parse_choice_from_env, parse_flag_from_env
+from .utils.environment import (
+    check_cuda_p2p_ib_support,
+    parse_choice_from_env,
+    parse_flag_from_env,
+    set_numa_affinity,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -292,6 +297,9 @@ def _set_up(cpu: bool, options: dict[str, Any]) -> dict[str, Any]:
         device = torch.device(device_name)
     else:
         device = _device(distributed_type, cpu, world.local_rank)
+    _check_gpus(device, distributed_type)
+    if parse_flag_from_env("ACCELERATE_CPU_AFFINITY"):
+        set_numa_affinity(world.local_rank)
     _group.join(world, backend, options, device)
     return {
         "_cpu": cpu,
@@ -353,6 +361,22 @@ def _device(distributed_type: DistributedType, cpu: bool, local_rank: int):
     if distributed_type != DistributedType.NO:
         return device_of(distributed_type, local_rank)
     return torch.device("cpu") if cpu else default_device()
+
+
+def _check_gpus(device: torch.device, distributed_type: DistributedType) -> None:
+    """Refuses a group on GPUs that say they reach each other, and do not.
+
+    As in accelerate, but not to a process that works alone and so has nobody to reach.
+    """
+    if device.type != "cuda" or distributed_type == DistributedType.NO:
+        return
+    told = all(name in os.environ for name in ("NCCL_P2P_DISABLE", "NCCL_IB_DISABLE"))
+    if not told and not check_cuda_p2p_ib_support():
+        raise NotImplementedError(
+            "Using RTX 4000 series doesn't support faster communication broadband via "
+            "P2P or IB. Please set `NCCL_P2P_DISABLE=1` and `NCCL_IB_DISABLE=1`, or "
+            "install a driver of version 550.40.07 or newer."
+        )
 
 
 class _NotSet:

@@ -16,12 +16,15 @@ def parse_cpu_list(text: str) -> set[int]:
 
 
 def processors_near_gpu(index: int) -> set[int]:
-    """Those that this process may use and that are next to its GPU; maybe none."""
+    """Those that this process may use and that are next to its GPU; maybe none.
+
+    As with devices, processes beyond the number of GPUs begin at the first one again.
+    """
     import torch
 
     if not torch.cuda.is_available():
         return set()
-    gpu = torch.cuda.get_device_properties(index)
+    gpu = torch.cuda.get_device_properties(index % torch.cuda.device_count())
     place = f"{gpu.pci_domain_id:04x}:{gpu.pci_bus_id:02x}:{gpu.pci_device_id:02x}.0"
     try:
         text = (_DEVICES / place / "local_cpulist").read_text()

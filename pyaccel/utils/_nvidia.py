@@ -1,6 +1,11 @@
-"""What NVIDIA's command says of the GPUs, without initialising CUDA in this process."""
+"""What NVIDIA's driver says of the GPUs, without initialising CUDA in this process.
+
+NVML answers within this process; where it is not there, NVIDIA's command is asked.
+"""
 
 from shutil import which
+
+from .. import _C, _gpu_libraries
 
 # The first driver with which GeForce cards of the 4000 series talk to each other.
 _P2P_DRIVER = "550.40.07"
@@ -14,7 +19,7 @@ def _nvidia_smi() -> str:
 
 
 def _query(what: str) -> list[str]:
-    """One line a GPU with one of its properties."""
+    """One line a GPU with one of its properties, as the command says it."""
     import subprocess
 
     command = [_nvidia_smi(), f"--query-gpu={what}", "--format=csv,noheader,nounits"]
@@ -36,13 +41,21 @@ def get_gpu_info() -> tuple[list[str], int]:
 
     FileNotFoundError where NVIDIA's driver is not installed.
     """
-    names = _query("gpu_name")
+    _gpu_libraries.prepare()
+    try:
+        names = [gpu["name"] for gpu in _C.gpu_list()]
+    except OSError:
+        names = _query("gpu_name")
     return names, len(names)
 
 
 def get_driver_version() -> str:
     """The version of NVIDIA's driver; FileNotFoundError where it is not installed."""
-    return _query("driver_version")[0]
+    _gpu_libraries.prepare()
+    try:
+        return _C.gpu_driver()
+    except OSError:
+        return _query("driver_version")[0]
 
 
 def check_cuda_p2p_ib_support() -> bool:

@@ -297,7 +297,10 @@ def test_gpu_ids_say_how_many():
 
 @pytest.mark.parametrize(
     ("visible", "count"),
-    [("", 0), ("0", 1), ("2, 0", 2), ("0,-1,2", 1), ("-1", 0), ("GPU-1a,MIG-2b", 2)],
+    [
+        *(("", 0), ("0", 1), ("2, 0", 2), ("0,-1,2", 1), ("-1", 0)),
+        *(("GPU-1a,GPU-2b", 2), ("MIG-1a", 1), ("MIG-1a,MIG-2b", 1)),
+    ],
 )
 def test_counting_visible_devices(monkeypatch, visible, count):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

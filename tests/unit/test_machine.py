@@ -30,7 +30,18 @@ esac
 
 
 @pytest.fixture
-def gpus(tmp_path, monkeypatch):
+def no_nvml(monkeypatch):
+    """NVML is not there, so that NVIDIA's command is asked."""
+
+    def refuse():
+        raise OSError("NVML could not be loaded")
+
+    monkeypatch.setattr("pyaccel._C.gpu_list", refuse)
+    monkeypatch.setattr("pyaccel._C.gpu_driver", refuse)
+
+
+@pytest.fixture
+def gpus(tmp_path, monkeypatch, no_nvml):
     """Puts a command of NVIDIA's on the path that knows these GPUs."""
 
     def there(*names, driver="550.40.07"):
@@ -60,6 +71,18 @@ def test_gpus_that_may_not_talk_to_each_other(gpus, count, driver, supported):
     assert check_cuda_p2p_ib_support() is supported
 
 
+def test_gpus_as_nvml_knows_them(monkeypatch):
+    """Without a process of NVIDIA's command."""
+    gpu = {"name": "NVIDIA GeForce RTX 4090"}
+    monkeypatch.setattr("pyaccel._C.gpu_list", lambda: [gpu, gpu])
+    monkeypatch.setattr("pyaccel._C.gpu_driver", lambda: "550.40.06")
+    monkeypatch.setattr("subprocess.run", None)
+    assert get_gpu_info() == (["NVIDIA GeForce RTX 4090"] * 2, 2)
+    assert get_driver_version() == "550.40.06"
+    assert not check_cuda_p2p_ib_support()
+
+
+@pytest.mark.usefixtures("no_nvml")
 def test_no_driver(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(FileNotFoundError, match="NVIDIA's driver is not installed"):
@@ -89,7 +112,8 @@ def bus(tmp_path, monkeypatch):
     """A GPU on the bus, next to some processors."""
     place = SimpleNamespace(pci_domain_id=0, pci_bus_id=0x1B, pci_device_id=0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: place)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", [place, place].__getitem__)
     monkeypatch.setattr(_affinity, "_DEVICES", tmp_path)
     bound = []
     monkeypatch.setattr(os, "sched_setaffinity", lambda pid, cpus: bound.append(cpus))
@@ -108,7 +132,8 @@ def test_processors_next_to_the_gpu(bus, caplog):
     assert bus.bound == [{own}]
     assert f"bound to the processors [{own}]" in caplog.text
     override_numa_affinity(0)
-    assert len(bus.bound) == 2
+    override_numa_affinity(5)  # the second GPU, as its device is
+    assert len(bus.bound) == 3
 
 
 @pytest.mark.parametrize("text", [None, "", "100000"])

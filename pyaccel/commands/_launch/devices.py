@@ -17,11 +17,17 @@ def cuda_device_count():
 
 
 def _named(visible):
-    """As CUDA reads the variable: the first entry that names no device ends it."""
+    """As CUDA reads the variable: the first entry that names no device ends it.
+
+    Of a GPU that is divided, CUDA shows one instance to a process, however many are
+    named.
+    """
     count = 0
     for entry in visible.split(","):
         name = entry.strip()
         if not name or name.startswith("-") or name == "NoDevFiles":
             break
+        if name.startswith("MIG-"):
+            return max(count, 1)
         count += 1
     return count
