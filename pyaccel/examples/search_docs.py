@@ -36,8 +36,9 @@ def main():
     start = time.perf_counter()
     with state.split_between_processes(texts) as share:
         vectors = embed(model, share, args.batch_size, show=state.is_main_process)
-    # One row a text, in the order of the texts; the shares may differ in length.
-    vectors = gather(vectors)
+    # One row a text, in the order of the texts; the shares may differ in length. They
+    # travel from device to device, and only then to the CPU.
+    vectors = gather(vectors).cpu()
     seconds = time.perf_counter() - start
 
     if state.is_main_process:
@@ -113,7 +114,7 @@ def write(vectors, path):
 
 def answer(model, question, texts, vectors, top):
     """Print the docstrings nearest to the question, by the cosine of the angle."""
-    scores = vectors @ model.embed([question], batch_size=1)[0]
+    scores = vectors @ model.embed([question], batch_size=1)[0].cpu()
     best = torch.topk(scores, min(top, len(texts)))
     print(f"\nBest matches for {question!r}:\n")
     for score, index in zip(best.values.tolist(), best.indices.tolist(), strict=True):

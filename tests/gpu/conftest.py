@@ -67,6 +67,12 @@ def one_gpu(request, ranks):
     return _over(request.param, ranks)
 
 
+@pytest.fixture(params=[f"a GPU each, {name}" for name in APART])
+def apart(request, ranks):
+    """As `backend`, with one GPU a rank."""
+    return _over(request.param, ranks)
+
+
 @pytest.fixture
 def own_choice(ranks):
     """Ranks on one GPU that leave the way to the group."""
