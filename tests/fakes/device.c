@@ -15,6 +15,12 @@ static _Thread_local int current;
 static _Thread_local int last_error;
 static bool *peers; /* [count][count] access that was enabled */
 
+pid_t
+fake_owner(void)
+{
+    return atomic_load(&owner);
+}
+
 int
 fake_current(void)
 {

@@ -62,7 +62,7 @@ fake_event_of(pa_cuda_event handle, const char *call)
     return event;
 }
 
-/* A slot that nobody uses. An exported one is never used again: others may wait. */
+/* A slot that nobody uses, nor may be waiting for in another process. */
 static fake_slot *
 new_slot(void)
 {
@@ -109,8 +109,8 @@ settle(fake_event *event)
     *place = event->next;
     if (event->imported) {
         munmap(event->mapping, event->mapping_bytes);
-    } else if (!event->exported) {
-        atomic_fetch_add(&event->slot->generation, 1);
+    } else { /* an odd number: the slot of an exported event is not used again */
+        atomic_fetch_add(&event->slot->generation, event->exported ? 2 : 1);
     }
     free(event);
 }

@@ -64,7 +64,7 @@ def _build_one(library, path, sanitizer, without):
         command += [path.with_name("libcudart-fake.so"), "-lm"]
     if without:
         script = path.with_suffix(".symbols")
-        script.write_text(f"{{ local: {'; '.join(without)}; global: *; }};\n")
+        script.write_text(f"{{ global: *; local: {'; '.join(without)}; }};\n")
         command.append(f"-Wl,--version-script={script}")
     result = runner.run_quietly([*command, "-o", made])
     if result.returncode != 0:

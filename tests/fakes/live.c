@@ -14,7 +14,6 @@ typedef struct report {
 } report;
 
 static void (*also)(fake_line line, void *context);
-static _Atomic pid_t started;
 
 void
 fake_live_also(void (*each)(fake_line line, void *context))
@@ -85,20 +84,13 @@ fake_report_live(char *text, size_t capacity)
     return into.lines;
 }
 
-__attribute__((constructor)) static void
-note_process(void)
-{
-    atomic_store(&started, getpid());
-}
-
 /* At the end of the process: into the record, and on stderr where that was asked for.
  * A fork has nothing of its own to report. */
 __attribute__((destructor)) static void
 report_at_exit(void)
 {
     static char text[1 << 16];
-    if (atomic_load(&started) != getpid() ||
-        fake_report_live(text, sizeof(text)) == 0) {
+    if (fake_owner() != getpid() || fake_report_live(text, sizeof(text)) == 0) {
         return;
     }
     for (char *line = text; *line != '\0';) {

@@ -93,8 +93,22 @@ read_rules(const char *text)
 }
 
 static void
+hold_lock(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void
+leave_lock(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* A fork must find the lock free in the child: what it calls is refused, and told. */
+static void
 start(void)
 {
+    pthread_atfork(hold_lock, leave_lock, leave_lock);
     if (!read_rules(fake_settings_get()->fail)) {
         fprintf(stderr, "fakes: FAKES_FAIL=%s cannot be read\n",
                 fake_settings_get()->fail);

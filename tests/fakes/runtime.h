@@ -55,6 +55,10 @@ fake_enter_unsafe(int code, const char *name);
 int
 fake_leave(const fake_call *call, int code);
 
+/* The process that has initialized CUDA; 0: none yet. */
+pid_t
+fake_owner(void);
+
 /* The calling thread's current device. */
 int
 fake_current(void);
