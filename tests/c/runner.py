@@ -168,7 +168,7 @@ def fakes_of(executable, kind):
     """The variables by which a program finds the fakes of GPUs, if it uses them."""
     if not executable.name.startswith(ON_FAKES):
         return {}
-    from tests.fakes import environment  # noqa: PLC0415 (it builds by this module)
+    from tests.fakes import environment  # which builds by this module
 
     return environment(sanitizer=kind if kind in ("address", "thread") else None)
 

@@ -1,4 +1,4 @@
-/* The two calls of the fake CUDA driver. */
+/* The calls of the fake CUDA driver. */
 #include "record.h"
 #include "settings.h"
 
@@ -9,9 +9,20 @@
 enum { INVALID_DEVICE = 101 };
 
 int
+cuDriverGetVersion(int *version);
+int
 cuDeviceGet(int *handle, int device);
 int
 cuDeviceGetUuid_v2(pa_cuda_uuid *uuid, int handle);
+
+int
+cuDriverGetVersion(int *version)
+{
+    fake_call call;
+    int code = fake_begin(&call, "cuDriverGetVersion", "%s", "");
+    *version = fake_settings_get()->driver;
+    return fake_end(&call, code);
+}
 
 int
 cuDeviceGet(int *handle, int device)

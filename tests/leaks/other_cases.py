@@ -1,5 +1,6 @@
 """Leak cases of splitting, and of what concerns the machine and the process."""
 
+import functools
 import os
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from pyaccel import _C, PartialState
+from tests import fakes
 from tests.leaks.table import case
 
 
@@ -147,12 +149,23 @@ def gpu_libraries(comm, given):
             _C.gpu_search(*arguments)
 
 
+@functools.cache
+def fake_nvml():
+    """The path of the fake, which is NVML in the processes of these cases."""
+    return str(fakes.build()["nvml"])
+
+
 @case("gpu_list", "gpu_driver")
 def gpu_list(comm, given):
-    if _C.gpu_libraries()["nvml"]["reason"]:
-        for refused in (_C.gpu_list, _C.gpu_driver):
-            with pytest.raises(OSError, match="NVML"):
-                refused()
-    else:
-        assert all("uuid" in gpu for gpu in _C.gpu_list())
-        assert _C.gpu_driver()
+    _C.gpu_search("nvml", [fake_nvml()])
+    assert _C.gpu_libraries()["nvml"]["path"] == fake_nvml()
+    assert [gpu["name"] for gpu in _C.gpu_list()] == ["Fake GPU"] * 4
+    assert _C.gpu_driver()
+
+
+@case("gpu_list", "gpu_driver")
+def gpu_list_refused(comm, given):
+    _C.gpu_search("nvml", ["libm.so.6"])  # it has none of NVML's functions
+    for refused in (_C.gpu_list, _C.gpu_driver):
+        with pytest.raises(OSError, match="there is no nvmlInit_v2"):
+            refused()

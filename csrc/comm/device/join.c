@@ -81,8 +81,7 @@ learn_facts(pa_devices *devices, pa_device_facts *facts)
     facts->asked = hash_of(&devices->asked);
     devices->cuda = pa_cuda_get();
     if (devices->cuda == NULL) {
-        pa_text_append(facts->no_cuda, sizeof facts->no_cuda, "%s",
-                       pa_gpu_find(PA_GPU_CUDART)->reason);
+        pa_text_append(facts->no_cuda, sizeof facts->no_cuda, "%s", pa_cuda_reason());
     } else if (devices->device < 0) {
         pa_text_append(facts->no_cuda, sizeof facts->no_cuda,
                        "no GPU was chosen for this rank");
