@@ -22,6 +22,21 @@ typedef struct pa_backend {
     /* See pa_comm_stream. */
     pa_status (*stream)(pa_comm *comm, uint32_t op, const pa_flow *send,
                         const pa_flow *recv, const pa_hooks *hooks, pa_error *error);
+    /* These four carry what one rank sends to another (comm/channel.h), never to
+     * itself. Several threads may call them at once, though only one for a peer and a
+     * direction. (optional in a group of one) Sends flows, of which the receiver takes
+     * each by one call; their memory is the caller's again at return. Waits while much
+     * of what was sent before is unread. Errors as pa_comm_stream. */
+    pa_status (*put)(pa_comm *comm, uint32_t op, int to, const pa_flow *flows,
+                     size_t nflows, const pa_hooks *hooks, pa_error *error);
+    /* Waits for the next flow of `from`, of as many bytes as `into`, and fills that. */
+    pa_status (*take)(pa_comm *comm, uint32_t op, int from, const pa_flow *into,
+                      const pa_hooks *hooks, pa_error *error);
+    /* The message of which flows were taken is complete; `refusal` (NULL: none) is for
+     * its sender. */
+    void (*taken)(pa_comm *comm, int from, const char *refusal);
+    /* Copies the refusal that came from `to` since the last call; false: none did. */
+    bool (*refused)(pa_comm *comm, int to, char *text, size_t capacity);
     /* (optional, default: the group cannot break) See pa_comm_abort. */
     void (*abort)(pa_comm *comm, const char *text);
     /* (optional, default: false) See pa_comm_broken. */
@@ -32,6 +47,12 @@ typedef struct pa_backend {
      * comm itself. Called once. */
     void (*close)(pa_comm *comm, bool forked);
 } pa_backend;
+
+/* How far this rank's ends of the channels to and from one peer are. */
+typedef struct pa_channel {
+    uint64_t sent; /* messages */
+    uint64_t received;
+} pa_channel;
 
 /* The common part of a communicator; a backend's own struct begins with it. */
 struct pa_comm {
@@ -44,6 +65,8 @@ struct pa_comm {
     uint64_t timeout_ns;
     uint64_t patience_ns;
     pa_fork_mark *fork_mark;
+    pa_channel *channels;       /* [size] */
+    struct pa_loop *loop;       /* to itself: see comm/loop.h */
     struct pa_lent *lent;       /* this rank's arenas: see comm/lend.c */
     struct pa_devices *devices; /* the group's GPUs: see comm/device/devices.h */
 };
@@ -52,6 +75,10 @@ struct pa_comm {
 pa_status
 pa_comm_init(pa_comm *comm, const pa_backend *backend, int rank, int size,
              pa_error *error);
+
+/* Undoes pa_comm_init, for a backend whose own making failed afterwards. */
+void
+pa_comm_fini(pa_comm *comm);
 
 /* Gives up this rank's arenas; their leases stay good. For comm.c. */
 void

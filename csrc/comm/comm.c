@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "comm/backend.h"
 #include "comm/device/devices.h"
+#include "comm/loop.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,12 @@ pa_comm_init(pa_comm *comm, const pa_backend *backend, int rank, int size,
              pa_error *error)
 {
     pa_fork_mark *mark = pa_fork_mark_create();
-    if (mark == NULL) {
+    pa_loop *loop = pa_loop_create();
+    pa_channel *channels = calloc((size_t)size, sizeof *channels);
+    if (mark == NULL || loop == NULL || channels == NULL) {
+        pa_fork_mark_destroy(mark);
+        pa_loop_destroy(loop);
+        free(channels);
         return pa_error_set(error, PA_EMEMORY, "no memory for a communicator");
     }
     *comm = (pa_comm){
@@ -37,8 +43,18 @@ pa_comm_init(pa_comm *comm, const pa_backend *backend, int rank, int size,
         .timeout_ns = PA_DEADLINE_NEVER,
         .patience_ns = PA_PATIENCE_NS,
         .fork_mark = mark,
+        .loop = loop,
+        .channels = channels,
     };
     return PA_OK;
+}
+
+void
+pa_comm_fini(pa_comm *comm)
+{
+    pa_fork_mark_destroy(comm->fork_mark);
+    pa_loop_destroy(comm->loop);
+    free(comm->channels);
 }
 
 void
@@ -66,7 +82,7 @@ pa_comm_destroy(pa_comm *comm)
 {
     if (comm != NULL) {
         pa_comm_close(comm);
-        pa_fork_mark_destroy(comm->fork_mark);
+        pa_comm_fini(comm);
         free(comm);
     }
 }
@@ -173,9 +189,11 @@ pa_comm_stream(pa_comm *comm, uint32_t op, const pa_flow *send, const pa_flow *r
 void
 pa_comm_abort(pa_comm *comm, const char *text)
 {
-    if (comm->backend->abort != NULL &&
-        pa_comm_check(comm, PA_OP_NONE, NULL) == PA_OK) {
-        comm->backend->abort(comm, text);
+    if (pa_comm_check(comm, PA_OP_NONE, NULL) == PA_OK) {
+        if (comm->backend->abort != NULL) {
+            comm->backend->abort(comm, text);
+        }
+        pa_loop_abort(comm->loop, text);
     }
 }
 

@@ -29,6 +29,10 @@ typedef struct pa_comm pa_comm;
     X(PA_OP_PAD, "pad_across_processes")                                               \
     X(PA_OP_GATHER_OBJECT, "gather_object")                                            \
     X(PA_OP_BROADCAST_OBJECT, "broadcast_object_list")                                 \
+    X(PA_OP_SEND, "send")                                                              \
+    X(PA_OP_RECV, "recv")                                                              \
+    X(PA_OP_SEND_OBJECT, "send_object")                                                \
+    X(PA_OP_RECV_OBJECT, "recv_object")                                                \
     X(PA_OP_DESCRIBE, "comparing what the ranks called")                               \
     X(PA_OP_DEVICES, "setting up the GPUs")
 

@@ -42,6 +42,31 @@ get(pa_describe_reader *reader, void *bytes, size_t nbytes)
     return true;
 }
 
+size_t
+pa_describe_leaves_nbytes(const pa_leaves *leaves)
+{
+    size_t nbytes = 0;
+    for (size_t i = 0; i < leaves->count; i++) {
+        nbytes += sizeof(pa_dtype) + sizeof(int32_t) + sizeof(uint32_t);
+        nbytes += sizeof(int64_t) * (size_t)leaves->at[i].ndim;
+    }
+    return nbytes;
+}
+
+char *
+pa_describe_write_leaves(const pa_leaves *leaves, char *at)
+{
+    for (size_t i = 0; i < leaves->count; i++) {
+        const pa_leaf *leaf = &leaves->at[i];
+        uint32_t on_device = leaf->place != NULL;
+        put(&at, &leaf->dtype, sizeof leaf->dtype);
+        put(&at, &leaf->ndim, sizeof leaf->ndim);
+        put(&at, &on_device, sizeof on_device);
+        put(&at, leaf->shape, sizeof(int64_t) * (size_t)leaf->ndim);
+    }
+    return at;
+}
+
 char *
 pa_describe_write(const pa_card *card, const pa_called *called, const pa_hooks *hooks,
                   size_t *nbytes)
@@ -56,19 +81,15 @@ pa_describe_write(const pa_card *card, const pa_called *called, const pa_hooks *
     if (hooks != NULL && hooks->outline != NULL) {
         hooks->outline(hooks->context, outline, sizeof outline);
     }
-    size_t count = leaves != NULL ? leaves->count : 0;
     size_t length = FIXED_BYTES + strlen(arguments) + strlen(outline) + strlen(site);
-    for (size_t i = 0; i < count; i++) {
-        length += sizeof(pa_dtype) + sizeof(int32_t) + sizeof(uint32_t);
-        length += sizeof(int64_t) * (size_t)leaves->at[i].ndim;
-    }
+    length += leaves != NULL ? pa_describe_leaves_nbytes(leaves) : 0;
     char *bytes = malloc(length);
     if (bytes == NULL) {
         return NULL;
     }
     char *at = bytes;
     uint64_t structure = leaves != NULL ? leaves->structure : 0;
-    uint64_t nleaves = count;
+    uint64_t nleaves = leaves != NULL ? leaves->count : 0;
     uint32_t texts[3] = {(uint32_t)strlen(arguments), (uint32_t)strlen(outline),
                          (uint32_t)strlen(site)};
     put(&at, &card->op, sizeof card->op);
@@ -79,13 +100,8 @@ pa_describe_write(const pa_card *card, const pa_called *called, const pa_hooks *
     put(&at, arguments, texts[0]);
     put(&at, outline, texts[1]);
     put(&at, site, texts[2]);
-    for (size_t i = 0; i < count; i++) {
-        const pa_leaf *leaf = &leaves->at[i];
-        uint32_t on_device = leaf->place != NULL;
-        put(&at, &leaf->dtype, sizeof leaf->dtype);
-        put(&at, &leaf->ndim, sizeof leaf->ndim);
-        put(&at, &on_device, sizeof on_device);
-        put(&at, leaf->shape, sizeof(int64_t) * (size_t)leaf->ndim);
+    if (leaves != NULL) {
+        (void)pa_describe_write_leaves(leaves, at);
     }
     *nbytes = length;
     return bytes;
@@ -153,6 +169,23 @@ format_leaf(const pa_described_leaf *leaf, char *text, size_t capacity)
 }
 
 void
+pa_describe_format_leaves(pa_describe_reader reader, uint64_t count, char *text,
+                          size_t capacity)
+{
+    pa_described_leaf leaf;
+    uint64_t said = 0;
+    while (said < LEAVES_IN_WORDS && said < count &&
+           pa_describe_read_leaf(&reader, &leaf)) {
+        pa_text_append(text, capacity, "%s", said++ > 0 ? ", " : "");
+        format_leaf(&leaf, text, capacity);
+    }
+    if (count > said) {
+        pa_text_append(text, capacity, " and %llu more",
+                       (unsigned long long)(count - said));
+    }
+}
+
+void
 pa_describe_format(const char *bytes, size_t nbytes, char *text, size_t capacity)
 {
     pa_describe_reader reader = {.at = bytes, .end = bytes + nbytes};
@@ -170,15 +203,9 @@ pa_describe_format(const char *bytes, size_t nbytes, char *text, size_t capacity
         pa_text_append(text, capacity, " %s rank %d", gathers ? "to" : "from",
                        head.root);
     }
-    pa_described_leaf leaf;
-    uint64_t said = 0;
-    for (; said < LEAVES_IN_WORDS && pa_describe_read_leaf(&reader, &leaf); said++) {
-        pa_text_append(text, capacity, "%s", said == 0 ? " of " : ", ");
-        format_leaf(&leaf, text, capacity);
-    }
-    if (head.leaves > said) {
-        pa_text_append(text, capacity, " and %llu more",
-                       (unsigned long long)(head.leaves - said));
+    if (head.leaves > 0) {
+        pa_text_append(text, capacity, " of ");
+        pa_describe_format_leaves(reader, head.leaves, text, capacity);
     }
     if (head.noutline > 0) {
         pa_text_append(text, capacity, " in %.*s", (int)head.noutline, head.outline);

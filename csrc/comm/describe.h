@@ -67,6 +67,16 @@ pa_describe_read(pa_describe_reader *reader, pa_description *description);
 bool
 pa_describe_read_leaf(pa_describe_reader *reader, pa_described_leaf *leaf);
 
+/* The leaves alone, as above: how many bytes that takes; writes them to `at` and gives
+ * the place behind them; and in words, of `count` leaves. */
+size_t
+pa_describe_leaves_nbytes(const pa_leaves *leaves);
+char *
+pa_describe_write_leaves(const pa_leaves *leaves, char *at);
+void
+pa_describe_format_leaves(pa_describe_reader reader, uint64_t count, char *text,
+                          size_t capacity);
+
 /* Dimension `index` of a leaf. */
 int64_t
 pa_described_dimension(const pa_described_leaf *leaf, int64_t index);

@@ -23,14 +23,22 @@ comm_new(pyaccel_state *state, pa_comm *comm)
         return NULL;
     }
     self->comm = comm;
-    self->held = 0;
+    self->turn = (pyaccel_turn){.lock = PTHREAD_MUTEX_INITIALIZER};
+    self->ends = NULL;
     self->borrowers = 0;
     self->orphan = NULL;
     self->alarm = NULL;
     self->rank = pa_comm_rank(comm);
     self->size = pa_comm_size(comm);
     self->backend = pa_comm_backend(comm);
-    (void)pthread_mutex_init(&self->lock, NULL);
+    self->ends = calloc(2 * (size_t)self->size, sizeof *self->ends);
+    if (self->ends == NULL) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    for (int i = 0; i < 2 * self->size; i++) {
+        self->ends[i].turn = (pyaccel_turn){.lock = PTHREAD_MUTEX_INITIALIZER};
+    }
     return (PyObject *)self;
 }
 
@@ -155,9 +163,31 @@ comm_dealloc(PyObject *object)
     CommObject *self = (CommObject *)object;
     destroy(self->comm);
     pyaccel_alarm_release(self->alarm);
-    (void)pthread_mutex_destroy(&self->lock);
+    (void)pthread_mutex_destroy(&self->turn.lock);
+    for (int i = 0; self->ends != NULL && i < 2 * self->size; i++) {
+        (void)pthread_mutex_destroy(&self->ends[i].turn.lock);
+        Py_XDECREF(self->ends[i].structures);
+    }
+    free(self->ends);
     PyObject_Free(self);
     Py_DECREF(type);
+}
+
+void
+pyaccel_comm_borrow(CommObject *self)
+{
+    self->borrowers++;
+}
+
+void
+pyaccel_comm_return(CommObject *self)
+{
+    self->borrowers--;
+    if (self->borrowers == 0 && self->orphan != NULL) {
+        pa_comm *orphan = self->orphan;
+        self->orphan = NULL;
+        destroy(orphan);
+    }
 }
 
 /* Breaks the group without the lock, which whoever is to be woken holds. A transport in
@@ -168,14 +198,9 @@ abort_borrowed(CommObject *self, const char *text)
     if (self->comm == NULL) {
         return;
     }
-    self->borrowers++;
+    pyaccel_comm_borrow(self);
     pa_comm_abort(self->comm, text);
-    self->borrowers--;
-    if (self->borrowers == 0 && self->orphan != NULL) {
-        pa_comm *orphan = self->orphan;
-        self->orphan = NULL;
-        destroy(orphan);
-    }
+    pyaccel_comm_return(self);
 }
 
 static PyObject *
@@ -193,7 +218,8 @@ comm_close(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
     if (ending < 0) {
         return NULL;
     }
-    if (self->held && pthread_equal(self->holder, pthread_self())) {
+    pyaccel_turn *turn = &self->turn;
+    if (turn->held && pthread_equal(turn->holder, pthread_self())) {
         PyErr_SetString(PyExc_RuntimeError,
                         "close was called while this thread is in a collective "
                         "operation");
@@ -202,7 +228,8 @@ comm_close(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
     /* In a forked child the lock may be held for ever, and nobody else uses it. */
     bool forked =
         self->comm != NULL && pa_comm_check(self->comm, PA_OP_NONE, NULL) == PA_EFORKED;
-    if (!forked && pthread_mutex_trylock(&self->lock) != 0) {
+    bool busy = !forked && pthread_mutex_trylock(&turn->lock) != 0;
+    if (busy || (!forked && self->borrowers > 0)) {
         /* Another thread waits in an operation that will now never be complete. */
         char text[96];
         PyOS_snprintf(text, sizeof text,
@@ -210,8 +237,10 @@ comm_close(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
                       "operation",
                       self->rank);
         abort_borrowed(self, text);
+    }
+    if (busy) {
         PyThreadState *thread = PyEval_SaveThread();
-        (void)pthread_mutex_lock(&self->lock);
+        (void)pthread_mutex_lock(&turn->lock);
         PyEval_RestoreThread(thread);
     }
     pa_comm *comm = self->comm;
@@ -222,9 +251,9 @@ comm_close(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
         PyEval_RestoreThread(thread);
     }
     if (!forked) {
-        (void)pthread_mutex_unlock(&self->lock);
+        (void)pthread_mutex_unlock(&turn->lock);
     }
-    if (self->borrowers > 0) {
+    if (self->borrowers > 0 && comm != NULL) {
         self->orphan = comm;
     } else {
         destroy(comm);
@@ -397,6 +426,27 @@ static PyMethodDef comm_methods[] = {
     {"devices", pyaccel_comm_devices, METH_NOARGS,
      PyDoc_STR("devices($self, /)\n--\n\n"
                "The ways between the group's GPUs, and why what is off is so.")},
+    {"send", PYACCEL_METHOD(pyaccel_comm_send), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR(
+         "send($self, /, tree, to, tag=0, digest=0)\n--\n\n"
+         "Sends a structure of tensors and arrays to one rank, which may be the\n"
+         "own one; messages to a rank come in order. Returns when the tensors may\n"
+         "be changed again: at once, unless much is still to be received there. A\n"
+         "message that the other side refused is an error of the next send.")},
+    {"recv", PYACCEL_METHOD(pyaccel_comm_recv), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR(
+         "recv($self, /, source, tag=0, digest=0)\n--\n\n"
+         "The next structure that a rank sends, with new tensors and arrays; waits\n"
+         "for it. With another tag or digest (any number of 64 bits) than was sent\n"
+         "it is refused: an error on both sides, and the message is lost.")},
+    {"send_object", PYACCEL_METHOD(pyaccel_comm_send_object),
+     METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("send_object($self, /, value, to, tag=0, digest=0)\n--\n\n"
+               "As send, for any object that can be pickled.")},
+    {"recv_object", PYACCEL_METHOD(pyaccel_comm_recv_object),
+     METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("recv_object($self, /, source, tag=0, digest=0)\n--\n\n"
+               "The next object that a rank sends by send_object.")},
     {"abort", comm_abort, METH_O,
      PyDoc_STR(
          "abort($self, text, /)\n--\n\n"

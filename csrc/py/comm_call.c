@@ -99,14 +99,15 @@ outline_hook(void *context, char *text, size_t capacity)
 static int
 check_usable(pyaccel_call *call)
 {
-    if (call->self->comm == NULL) {
+    call->comm = call->self->comm;
+    if (call->comm == NULL) {
         PyErr_Format(call->state->DistributedOperationException,
                      "%s: this process has left the group; do this before "
                      "destroy_process_group()",
                      pa_op_text(call->op));
         return -1;
     }
-    pa_status status = pa_comm_check(call->self->comm, call->op, &call->error);
+    pa_status status = pa_comm_check(call->comm, call->op, &call->error);
     if (status != PA_OK) {
         (void)pyaccel_error_raise(call->state, status, &call->error);
         return -1;
@@ -133,12 +134,11 @@ next_tick(void)
 static int
 wait_for_turn(pyaccel_call *call)
 {
-    CommObject *self = call->self;
-    uint64_t deadline = pa_clock_deadline(pa_comm_timeout(self->comm));
+    uint64_t deadline = pa_clock_deadline(pa_comm_timeout(call->comm));
     for (;;) {
         struct timespec moment = next_tick();
         PyThreadState *thread = PyEval_SaveThread();
-        int taken = pthread_mutex_timedlock(&self->lock, &moment);
+        int taken = pthread_mutex_timedlock(&call->turn->lock, &moment);
         PyEval_RestoreThread(thread);
         if (taken == 0) {
             return 0;
@@ -156,11 +156,41 @@ wait_for_turn(pyaccel_call *call)
     }
 }
 
-int
-pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op)
+/* Takes the call's turn, waiting for it. */
+static int
+take_turn(pyaccel_call *call)
+{
+    pyaccel_turn *turn = call->turn;
+    if (pthread_mutex_trylock(&turn->lock) != 0) {
+        if (turn->held && pthread_equal(turn->holder, pthread_self())) {
+            PyErr_Format(PyExc_RuntimeError,
+                         "%s was called while this thread is in another %s (from a "
+                         "signal handler or a destructor)",
+                         pa_op_text(call->op),
+                         turn == &call->self->turn ? "collective operation"
+                                                   : "call for the same channel");
+            return -1;
+        }
+        if (wait_for_turn(call) < 0) {
+            return -1;
+        }
+    }
+    turn->holder = pthread_self();
+    turn->held = 1;
+    /* Once more: it may have been closed while this thread waited for its turn. */
+    if (check_usable(call) < 0) {
+        pyaccel_call_end(call);
+        return -1;
+    }
+    return 0;
+}
+
+static void
+call_init(pyaccel_call *call, CommObject *self, pyaccel_turn *turn, uint32_t op)
 {
     *call = (pyaccel_call){
         .self = self,
+        .turn = turn,
         .state = pyaccel_state_of(Py_TYPE((PyObject *)self)),
         .op = op,
     };
@@ -172,27 +202,27 @@ pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op)
         .lasts = lasts_hook,
         .outline = outline_hook,
     };
+}
+
+int
+pyaccel_call_begin(pyaccel_call *call, CommObject *self, uint32_t op)
+{
+    call_init(call, self, &self->turn, op);
     /* Before the lock: in a forked child another thread may hold it for ever. */
+    return check_usable(call) < 0 ? -1 : take_turn(call);
+}
+
+int
+pyaccel_call_begin_channel(pyaccel_call *call, CommObject *self, pyaccel_end *end,
+                           uint32_t op)
+{
+    call_init(call, self, end != NULL ? &end->turn : NULL, op);
     if (check_usable(call) < 0) {
         return -1;
     }
-    if (pthread_mutex_trylock(&self->lock) != 0) {
-        if (self->held && pthread_equal(self->holder, pthread_self())) {
-            PyErr_Format(PyExc_RuntimeError,
-                         "%s was called while this thread is in another collective "
-                         "operation (from a signal handler or a destructor)",
-                         pa_op_text(op));
-            return -1;
-        }
-        if (wait_for_turn(call) < 0) {
-            return -1;
-        }
-    }
-    self->holder = pthread_self();
-    self->held = 1;
-    /* Once more: it may have been closed while this thread waited for its turn. */
-    if (check_usable(call) < 0) {
-        pyaccel_call_end(call);
+    pyaccel_comm_borrow(self);
+    if (end != NULL && take_turn(call) < 0) {
+        pyaccel_comm_return(self);
         return -1;
     }
     return 0;
@@ -250,8 +280,17 @@ void
 pyaccel_call_end(pyaccel_call *call)
 {
     pyaccel_call_resume(call);
-    call->self->held = 0;
-    (void)pthread_mutex_unlock(&call->self->lock);
+    if (call->turn != NULL) {
+        call->turn->held = 0;
+        (void)pthread_mutex_unlock(&call->turn->lock);
+    }
+}
+
+void
+pyaccel_call_end_channel(pyaccel_call *call)
+{
+    pyaccel_call_end(call);
+    pyaccel_comm_return(call->self);
 }
 
 int

@@ -243,15 +243,6 @@ fake_comm_begin(fake_comm *comm)
     return comm->busy ? PA_NCCL_IN_PROGRESS : 0;
 }
 
-/* With the lock: the work of a communicator is over, on this rank. */
-static void
-set_finalized(fake_comm *comm)
-{
-    comm->stage = FAKE_FINALIZED;
-    atomic_store(&comm->segment->members[comm->rank].finalized, 1);
-    fake_word_ring(&comm->segment->bell);
-}
-
 /* With the lock: the state of what was begun last. */
 static int
 poll(fake_comm *comm)
@@ -271,7 +262,7 @@ poll(fake_comm *comm)
         if (comm->users > 0 || comm->running > 0) {
             return PA_NCCL_IN_PROGRESS;
         }
-        set_finalized(comm);
+        comm->stage = FAKE_FINALIZED;
     }
     comm->busy = false;
     return 0;
@@ -316,7 +307,7 @@ ncclCommFinalize(pa_nccl_comm handle)
             comm->stage = FAKE_FINALIZING;
             if (comm->blocking) {
                 code = finish(comm);
-                set_finalized(comm);
+                comm->stage = FAKE_FINALIZED;
             } else {
                 code = fake_comm_begin(comm);
             }

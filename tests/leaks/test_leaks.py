@@ -7,6 +7,7 @@ import pytest
 from pyaccel import _C
 from tests.harness import RankError
 from tests.leaks import (  # noqa: F401 - each enters its cases into the table
+    channel_cases,
     communicator_cases,
     joint_cases,
     making_cases,

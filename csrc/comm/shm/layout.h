@@ -8,6 +8,9 @@
  *   lines        two banks of one line a rank: its card in even and in odd meetings
  *   places       a rank: where its call stands, once it has waited there for a while
  *   rings        a rank: ring_chunks chunks of chunk_bytes bytes
+ *   lanes        a (sender, receiver): a page for what the one sends to the other
+ *   -- so far the segment has memory and is mapped; what follows is a hole in it --
+ *   yards        a (sender, receiver): yard_bytes bytes for larger rings of that lane
  *
  * Two banks suffice: a rank shows card k+1 only after it has seen all cards k, so when
  * anybody overwrites bank k with k+2, everybody has shown k+1 and is done with k. */
@@ -22,13 +25,18 @@
 #define PA_SHM_MAGIC UINT64_C(0x3130434C45434341)
 
 enum {
-    PA_SHM_VERSION = 3,
+    PA_SHM_VERSION = 4,
     PA_SHM_LINE = 64, /* a cache line: words of different writers stand apart */
     PA_SHM_CHUNK_BYTES = 128 << 10,
     PA_SHM_RING_CHUNKS = 8,
     PA_SHM_TEXT = PA_COMM_REASON,
     PA_SHM_SITE = 192,
+    PA_SHM_PAGE = 4096,
 };
+
+/* A lane's larger rings: one of `c` bytes stands in the lane's yard from `c` to `2 *
+ * c`, so that all powers of two find room beside each other. */
+enum { PA_SHM_LEAST_YARD = 128 << 10, PA_SHM_YARD = 512 << 20 };
 
 /* The state of pa_shm_header.broken. */
 enum { PA_SHM_WHOLE, PA_SHM_BREAKING, PA_SHM_BROKEN };
@@ -40,6 +48,7 @@ typedef struct pa_shm_header {
     uint64_t nbytes;
     uint32_t chunk_bytes;
     uint32_t ring_chunks;
+    uint64_t yard_bytes; /* a power of two; 0 where files cannot be that large */
     _Alignas(PA_SHM_LINE) _Atomic uint32_t broken;
     uint32_t broken_status; /* a pa_status; written before broken is PA_SHM_BROKEN */
     char broken_text[PA_SHM_TEXT];
@@ -88,10 +97,28 @@ typedef struct pa_shm_place {
     _Atomic uint64_t site[PA_SHM_SITE / sizeof(uint64_t)];
 } pa_shm_place;
 
+/* What one rank sends to another (comm/channel.h): a ring of bytes in frames, and the
+ * words of its two ends; see lane.c. */
+typedef struct pa_shm_lane {
+    _Alignas(PA_SHM_LINE) _Atomic uint64_t written; /* bytes put in, ever */
+    _Alignas(PA_SHM_LINE) _Atomic uint64_t taken;   /* bytes taken out, ever */
+    _Atomic uint32_t attending;                     /* the receiver takes what comes */
+    pa_shm_bell receiver;
+    pa_shm_bell sender;
+    _Alignas(PA_SHM_LINE) _Atomic uint32_t refused; /* messages refused, ever */
+    _Atomic uint32_t refusals_seen;                 /* by the sender */
+    char refusal[312]; /* why; the receiver's while these two are equal */
+    char ring[PA_SHM_PAGE - 9 * PA_SHM_LINE];
+} pa_shm_lane;
+
+_Static_assert(sizeof(pa_shm_lane) == PA_SHM_PAGE, "a lane is a page");
+
 /* A mapped segment as pointers. */
 typedef struct pa_shm_map {
     void *base;
     size_t nbytes;
+    int fd; /* the segment's, a copy of its own */
+    size_t yard_bytes;
     int size; /* ranks; that of the header is in the hands of every rank */
     pa_shm_header *header;
     pa_shm_member *members; /* [size] */
@@ -101,12 +128,16 @@ typedef struct pa_shm_map {
     pa_shm_line *lines;     /* [2][size] */
     pa_shm_place *places;   /* [size] */
     char *rings;            /* [size][ring_chunks][chunk_bytes] */
+    pa_shm_lane *lanes;     /* [size][size], sender first */
+    size_t yards_at;        /* in the segment */
 } pa_shm_map;
 
-/* Bytes of a segment for `size` ranks; PA_EARGUMENT if that is not at least 1 or the
- * bytes do not fit a size. */
+/* Bytes of a segment for `size` ranks: of all, of its part with memory, and of a yard,
+ * which is cut so that all does not exceed `most`. PA_EARGUMENT if the size is not at
+ * least 1 or the bytes do not fit one. */
 pa_status
-pa_shm_layout_size(int size, size_t *nbytes, pa_error *error);
+pa_shm_layout_size(int size, size_t most, size_t *nbytes, size_t *reserved,
+                   size_t *yard_bytes, pa_error *error);
 
 /* Maps the segment behind `fd` and checks that it is a group's segment for `size`
  * ranks (0: for any number). The result goes to pa_shm_layout_unmap. */
@@ -123,7 +154,11 @@ pa_shm_layout_unmap(pa_shm_map *map);
 void
 pa_shm_ring(pa_shm_map *map, int rank);
 
-/* The same for every rank. */
+/* The same for who sleeps on this bell. */
+void
+pa_shm_ring_bell(pa_shm_bell *bell);
+
+/* The same for every rank; who sleeps at the end of a lane looks up by itself. */
 void
 pa_shm_ring_all(pa_shm_map *map);
 

@@ -11,8 +11,8 @@ enum { RANKS_IN_WORDS = 8 };
 
 /* ---- Where a call stands ---- */
 
-void
-pa_shm_report_place(pa_shm_waiter *waiter)
+static void
+report_place(pa_shm_waiter *waiter)
 {
     const pa_hooks *hooks = waiter->hooks;
     if (waiter->placed) {
@@ -37,8 +37,8 @@ pa_shm_report_place(pa_shm_waiter *waiter)
     atomic_store(&place->meeting, shm->meeting);
 }
 
-void
-pa_shm_report_leave(pa_shm_waiter *waiter)
+static void
+report_leave(pa_shm_waiter *waiter)
 {
     if (waiter->placed) {
         pa_shm *shm = waiter->shm;
@@ -205,11 +205,11 @@ append_lines(const pa_shm_waiter *waiter, char *text, size_t capacity)
 
 /* ---- Whole texts ---- */
 
-void
-pa_shm_report_late(pa_shm_waiter *waiter, char *text, size_t capacity)
+static void
+report_late(pa_shm_waiter *waiter, char *text, size_t capacity)
 {
     const pa_shm *shm = waiter->shm;
-    pa_shm_report_place(waiter);
+    report_place(waiter);
     text[0] = '\0';
     pa_text_append(text, capacity, "%s on shm: ", pa_op_text(waiter->op));
     append_ranks(waiter, is_awaited, text, capacity);
@@ -229,15 +229,11 @@ pa_shm_report_late(pa_shm_waiter *waiter, char *text, size_t capacity)
 }
 
 void
-pa_shm_report_gone(pa_shm_waiter *waiter, int rank, char *text, size_t capacity)
+pa_shm_report_end(const pa_shm *shm, int rank, char *text, size_t capacity)
 {
-    const pa_shm *shm = waiter->shm;
     const pa_shm_member *peer = &shm->map.members[rank];
     uint32_t state = atomic_load(&peer->state);
     unsigned pid = atomic_load(&peer->pid);
-    pa_shm_report_place(waiter);
-    text[0] = '\0';
-    pa_text_append(text, capacity, "%s on shm: ", pa_op_text(waiter->op));
     if (state == PA_SHM_ENDED) {
         pa_text_append(text, capacity, "%.*s", (int)sizeof peer->text, peer->text);
     } else if (state == PA_SHM_PRESENT) {
@@ -250,6 +246,16 @@ pa_shm_report_gone(pa_shm_waiter *waiter, int rank, char *text, size_t capacity)
         pa_text_append(text, capacity, "rank %d (pid %u) %s", rank, pid,
                        state == PA_SHM_ENDING ? "ended" : "has left the group");
     }
+}
+
+static void
+report_gone(pa_shm_waiter *waiter, int rank, char *text, size_t capacity)
+{
+    const pa_shm *shm = waiter->shm;
+    report_place(waiter);
+    text[0] = '\0';
+    pa_text_append(text, capacity, "%s on shm: ", pa_op_text(waiter->op));
+    pa_shm_report_end(shm, rank, text, capacity);
     pa_text_append(text, capacity, " %s %s (operation %u)",
                    has_come(waiter, rank) ? "in the middle of" : "without entering",
                    pa_op_text(waiter->op), shm->operation);
@@ -260,12 +266,11 @@ pa_shm_report_gone(pa_shm_waiter *waiter, int rank, char *text, size_t capacity)
     }
 }
 
-void
-pa_shm_report_long(pa_shm_waiter *waiter, uint64_t waited_ns, char *text,
-                   size_t capacity)
+static void
+report_long(pa_shm_waiter *waiter, uint64_t waited_ns, char *text, size_t capacity)
 {
     const pa_shm *shm = waiter->shm;
-    pa_shm_report_place(waiter);
+    report_place(waiter);
     text[0] = '\0';
     pa_text_append(text, capacity, "rank %d has waited %llu s in %s for ",
                    shm->base.rank, (unsigned long long)(waited_ns / 1000000000u),
@@ -274,3 +279,11 @@ pa_shm_report_long(pa_shm_waiter *waiter, uint64_t waited_ns, char *text,
     pa_text_append(text, capacity, ":");
     append_lines(waiter, text, capacity);
 }
+
+const pa_shm_words pa_shm_meeting_words = {
+    .place = report_place,
+    .leave = report_leave,
+    .late = report_late,
+    .gone = report_gone,
+    .lasts = report_long,
+};

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* Measured: a peer on another processor answers within a microsecond or two, and giving
@@ -18,16 +19,29 @@
  * between two collectives of a peer. */
 enum { SPIN_NS = 4000, YIELD_NS = 200000 };
 
+/* The largest file that this process may make: a larger one is a signal. */
+static size_t
+largest_file(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur > (rlim_t)INT64_MAX) {
+        return (size_t)INT64_MAX;
+    }
+    return (size_t)limit.rlim_cur;
+}
+
 pa_status
 pa_shm_create(int size, int *fd, pa_error *error)
 {
     size_t nbytes = 0;
-    PA_TRY(pa_shm_layout_size(size, &nbytes, error));
+    size_t reserved = 0;
+    size_t yard_bytes = 0;
+    PA_TRY(pa_shm_layout_size(size, largest_file(), &nbytes, &reserved, &yard_bytes,
+                              error));
     int made = -1;
-    PA_TRY(pa_segment_create(nbytes, &made, error));
+    PA_TRY(pa_segment_create_sparse(reserved, nbytes, &made, error));
     void *base = NULL;
-    size_t mapped = 0;
-    pa_status status = pa_segment_map(made, &base, &mapped, error);
+    pa_status status = pa_segment_map_part(made, 0, reserved, &base, error);
     if (status != PA_OK) {
         (void)close(made);
         return status;
@@ -35,11 +49,12 @@ pa_shm_create(int size, int *fd, pa_error *error)
     pa_shm_header *header = base;
     header->version = PA_SHM_VERSION;
     header->size = (uint32_t)size;
-    header->nbytes = nbytes;
+    header->nbytes = reserved;
     header->chunk_bytes = PA_SHM_CHUNK_BYTES;
     header->ring_chunks = PA_SHM_RING_CHUNKS;
+    header->yard_bytes = yard_bytes;
     header->magic = PA_SHM_MAGIC;
-    pa_segment_unmap(base, mapped);
+    pa_segment_unmap(base, reserved);
     *fd = made;
     return PA_OK;
 }
@@ -60,6 +75,7 @@ free_scratch(pa_shm *shm)
     free(shm->taken);
     free(shm->cursors);
     free(shm->todo);
+    free(shm->ends);
 }
 
 static void
@@ -74,6 +90,7 @@ shm_close(pa_comm *comm, bool forked)
             pa_shm_ring_all(&shm->map);
         }
     }
+    pa_shm_lanes_fini(shm);
     if (!shm->borrows_map) {
         pa_shm_layout_unmap(&shm->map);
     }
@@ -120,6 +137,10 @@ static const pa_backend shm_backend = {
     .meet = pa_shm_meet,
     .excuse = pa_shm_excuse,
     .stream = pa_shm_stream,
+    .put = pa_shm_put,
+    .take = pa_shm_take,
+    .taken = pa_shm_taken,
+    .refused = pa_shm_refused,
     .abort = shm_abort,
     .broken = shm_broken,
     .gone = shm_gone,
@@ -151,8 +172,9 @@ alloc_scratch(pa_shm *shm, const int *pidfds, pa_error *error)
     shm->cursors = calloc(size, sizeof *shm->cursors);
     shm->todo = calloc(size, sizeof *shm->todo);
     shm->pidfds = calloc(size, sizeof *shm->pidfds);
-    if (shm->taken == NULL || shm->cursors == NULL || shm->todo == NULL ||
-        shm->pidfds == NULL) {
+    shm->ends = calloc(2 * size, sizeof *shm->ends);
+    if (shm->ends == NULL || shm->taken == NULL || shm->cursors == NULL ||
+        shm->todo == NULL || shm->pidfds == NULL) {
         return pa_error_set(error, PA_EMEMORY, "no memory for a group of %zu ranks",
                             size);
     }
@@ -197,7 +219,7 @@ pa_shm_attach_mapped(const pa_shm_map *map, int rank, const int *pidfds, pa_comm
     }
     if (status != PA_OK) {
         free_scratch(shm);
-        pa_fork_mark_destroy(shm->base.fork_mark);
+        pa_comm_fini(&shm->base);
         free(shm);
         return status;
     }

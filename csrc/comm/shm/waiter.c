@@ -2,9 +2,11 @@
  * (the peer needs this processor), sleep on the own bell (the peer is far away).
  *
  * A rank sleeps on its own bell only, never on a word of a peer: what it waits for may
- * come from several of them. Before it sleeps it says so and looks once more, and who
- * publishes anything looks at the bells afterwards, so no wake is lost. While asleep it
- * looks up every 25 ms for a peer that ended, its deadline, and its caller.
+ * come from several of them. (Each end of a lane has a bell of its own, since several
+ * threads of a rank may wait for different peers.) Before it sleeps it says so and
+ * looks once more, and who publishes anything looks at the bells afterwards, so no wake
+ * is lost. While asleep it looks up every 25 ms for a peer that ended, its deadline,
+ * and its caller.
  *
  * Two ranks can share a processor although others are free: then each spin only delays
  * the peer, and giving way never parts them, because a process that gives way is not
@@ -42,6 +44,9 @@ pa_shm_waiter_init(pa_shm_waiter *waiter, pa_shm *shm, uint32_t op,
         .hooks = hooks,
         .awaits = awaits,
         .job = job,
+        .bell = &shm->map.bells[shm->base.rank],
+        .crowded = &shm->crowded,
+        .words = &pa_shm_meeting_words,
         .gone = -1,
     };
 }
@@ -62,7 +67,7 @@ disarm(pa_shm_waiter *waiter)
 {
     if (waiter->armed) {
         waiter->armed = false;
-        atomic_store(&waiter->shm->map.bells[waiter->shm->base.rank].waiting, 0);
+        atomic_store(&waiter->bell->waiting, 0);
     }
 }
 
@@ -70,14 +75,22 @@ disarm(pa_shm_waiter *waiter)
 static void
 learn(const pa_shm_waiter *waiter)
 {
-    pa_shm *shm = waiter->shm;
     if (waiter->looks == 0) {
         return;
     }
     if (!waiter->yielding) {
-        shm->crowded = 0;
+        *waiter->crowded = 0;
     } else if (!waiter->slept) {
-        shm->crowded++;
+        ++*waiter->crowded;
+    }
+}
+
+/* Nobody is told any more that this rank waits. */
+static void
+leave_place(pa_shm_waiter *waiter)
+{
+    if (waiter->words->leave != NULL) {
+        waiter->words->leave(waiter);
     }
 }
 
@@ -92,7 +105,7 @@ pa_shm_waiter_progress(pa_shm_waiter *waiter)
     waiter->slept = false;
     waiter->ending_ns = 0;
     waiter->gone = -1;
-    pa_shm_report_leave(waiter);
+    leave_place(waiter);
 }
 
 void
@@ -100,7 +113,7 @@ pa_shm_waiter_end(pa_shm_waiter *waiter)
 {
     learn(waiter);
     disarm(waiter);
-    pa_shm_report_leave(waiter);
+    leave_place(waiter);
 }
 
 pa_status
@@ -125,9 +138,8 @@ pa_shm_whole(pa_shm *shm, uint32_t op, pa_error *error)
     }
     char text[PA_SHM_TEXT];
     pa_status status = pa_shm_broken_by(&shm->map, text, sizeof text);
-    if (!shm->told) {
-        /* Somebody who asked without an error buffer has heard nothing. */
-        shm->told = error != NULL;
+    /* Somebody who asked without an error buffer has heard nothing. */
+    if (error != NULL && !atomic_exchange(&shm->told, true)) {
         return pa_error_set(error, status, "%s", text);
     }
     return pa_error_set(error, PA_EBROKEN,
@@ -158,7 +170,7 @@ static pa_status
 fail_timeout(pa_shm_waiter *waiter, pa_error *error)
 {
     char text[PA_SHM_TEXT];
-    pa_shm_report_late(waiter, text, sizeof text);
+    waiter->words->late(waiter, text, sizeof text);
     return break_group(waiter, PA_ETIMEOUT, text, error);
 }
 
@@ -184,8 +196,19 @@ static pa_status
 fail_gone(pa_shm_waiter *waiter, pa_error *error)
 {
     char text[PA_SHM_TEXT];
-    pa_shm_report_gone(waiter, waiter->gone, text, sizeof text);
+    waiter->words->gone(waiter, waiter->gone, text, sizeof text);
     return break_group(waiter, PA_EPEER, text, error);
+}
+
+pa_status
+pa_shm_waiter_gone(pa_shm_waiter *waiter, int rank, pa_error *error)
+{
+    uint32_t state = atomic_load(&waiter->shm->map.members[rank].state);
+    if (state != PA_SHM_LEFT && state != PA_SHM_ENDED) {
+        return PA_OK;
+    }
+    waiter->gone = rank;
+    return fail_gone(waiter, error);
 }
 
 /* Asks the caller, unless that was just now, whether to go on. */
@@ -204,7 +227,7 @@ ask_caller(pa_shm_waiter *waiter, uint64_t now, pa_error *error)
         (void)snprintf(text, sizeof text, "%s on shm: rank %d was interrupted",
                        pa_op_text(waiter->op), shm->base.rank);
         (void)pa_shm_break(&waiter->shm->map, PA_EPEER, text);
-        waiter->shm->told = true;
+        atomic_store(&waiter->shm->told, true);
         return pa_error_set(error, PA_EINTERRUPTED, "%s", text);
     }
     return PA_OK;
@@ -215,14 +238,14 @@ static void
 tell_of_wait(pa_shm_waiter *waiter, uint64_t waited_ns)
 {
     const pa_hooks *hooks = waiter->hooks;
-    if (waited_ns >= TICK_NS) {
-        pa_shm_report_place(waiter);
+    if (waited_ns >= TICK_NS && waiter->words->place != NULL) {
+        waiter->words->place(waiter);
     }
     if (waited_ns >= waiter->shm->base.patience_ns && !waiter->said_long) {
         waiter->said_long = true;
         if (hooks != NULL && hooks->lasts != NULL) {
             char text[PA_SHM_TEXT];
-            pa_shm_report_long(waiter, waited_ns, text, sizeof text);
+            waiter->words->lasts(waiter, waited_ns, text, sizeof text);
             hooks->lasts(hooks->context, text);
         }
     }
@@ -256,15 +279,14 @@ look_up(pa_shm_waiter *waiter, uint64_t now, pa_error *error)
 static void
 sleep_on_bell(pa_shm_waiter *waiter, uint64_t now)
 {
-    const pa_shm *shm = waiter->shm;
-    pa_shm_bell *bell = &shm->map.bells[shm->base.rank];
+    pa_shm_bell *bell = waiter->bell;
     if (!waiter->armed) {
         waiter->armed = true;
         waiter->rings = atomic_load(&bell->rings);
         atomic_store(&bell->waiting, 1);
     } else if (waiter->gone < 0) {
         uint64_t spent = now - waiter->started_ns;
-        uint64_t timeout = shm->base.timeout_ns;
+        uint64_t timeout = waiter->shm->base.timeout_ns;
         uint64_t left = timeout > spent ? timeout - spent : 0;
         pa_futex_wait(&bell->rings, waiter->rings, left < TICK_NS ? left : TICK_NS);
         waiter->rings = atomic_load(&bell->rings);
@@ -293,7 +315,7 @@ pa_shm_waiter_pause(pa_shm_waiter *waiter, pa_error *error)
     }
     uint32_t look = ++waiter->looks;
     bool spins = policy->spin_ns > 0 &&
-                 (shm->crowded < CROWDED || shm->crowded % TRY_AGAIN == 0);
+                 (*waiter->crowded < CROWDED || *waiter->crowded % TRY_AGAIN == 0);
     if (spins && !waiter->yielding && look % LOOKS_A_CLOCK != 0) {
         pa_cpu_relax();
         return PA_OK;
@@ -311,13 +333,13 @@ pa_shm_waiter_pause(pa_shm_waiter *waiter, pa_error *error)
         return PA_OK;
     }
     waiter->yielding = true;
-    bool part = policy->spin_ns > 0 && shm->crowded >= PART;
+    bool part = policy->spin_ns > 0 && *waiter->crowded >= PART;
     if (!part && !waiter->slept && idle < policy->spin_ns + policy->yield_ns) {
         (void)sched_yield();
         return PA_OK;
     }
     if (part) {
-        shm->crowded = CROWDED;
+        *waiter->crowded = CROWDED;
     }
     waiter->slept = true;
     sleep_on_bell(waiter, now);

@@ -1,0 +1,199 @@
+/* What is known of a structure without its tensors: see the header.
+ *
+ * It is a tuple: the containers with None for each leaf, then for each leaf its kind,
+ * its bytes an element and its dtype. */
+#include "py/structure.h"
+
+#include "base/hash.h"
+#include "py/tensor.h"
+#include "py/tree.h"
+
+#include <stdlib.h>
+
+uint64_t
+pyaccel_structure_key(const pa_leaves *leaves)
+{
+    uint64_t key = pa_hash_mix(leaves->structure, leaves->count);
+    for (size_t i = 0; i < leaves->count; i++) {
+        pa_dtype dtype = leaves->at[i].dtype;
+        uint64_t word = dtype.code | (uint64_t)dtype.bits << 8 |
+                        (uint64_t)dtype.lanes << 16 | (uint64_t)dtype.detail << 32;
+        key = pa_hash_mix(key, word);
+    }
+    return key;
+}
+
+static bool
+is_plain_key(PyObject *key)
+{
+    return PyUnicode_CheckExact(key) || PyLong_CheckExact(key) || key == Py_None ||
+           PyBool_Check(key) || PyBytes_CheckExact(key);
+}
+
+/* Whether an object that is no plain container is a leaf. */
+static bool
+is_leaf(const pyaccel_state *state, PyObject *object)
+{
+    PyObject *type = (PyObject *)Py_TYPE(object);
+    if (type == state->torch_Tensor) {
+        return true;
+    }
+    int mapping = PyObject_IsInstance(object, state->Mapping);
+    if (mapping < 0) {
+        PyErr_Clear(); /* then it is better sent once too often */
+    }
+    return mapping == 0 && !PyList_Check(object) && !PyTuple_Check(object);
+}
+
+bool
+pyaccel_structure_plain(const pyaccel_state *state, PyObject *tree)
+{
+    if (PyDict_CheckExact(tree)) {
+        PyObject *key = NULL;
+        PyObject *value = NULL;
+        Py_ssize_t at = 0;
+        while (PyDict_Next(tree, &at, &key, &value)) {
+            if (!is_plain_key(key) || !pyaccel_structure_plain(state, value)) {
+                return false;
+            }
+        }
+        return true;
+    }
+    bool list = PyList_CheckExact(tree);
+    if (!list && !PyTuple_CheckExact(tree)) {
+        return is_leaf(state, tree);
+    }
+    Py_ssize_t size = list ? PyList_Size(tree) : PyTuple_Size(tree);
+    for (Py_ssize_t i = 0; i < size; i++) {
+        PyObject *item =
+            list ? PyList_GetItem(tree, i) : PyTuple_GetItem(tree, i); // borrowed
+        if (!pyaccel_structure_plain(state, item)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The containers of a tree. // new */
+static PyObject *
+empty_tree(pyaccel_state *state, PyObject *tree, size_t count)
+{
+    PyObject **nothing = malloc((count + 1) * sizeof *nothing);
+    if (nothing == NULL) {
+        return PyErr_NoMemory();
+    }
+    for (size_t i = 0; i < count; i++) {
+        nothing[i] = Py_None;
+    }
+    PyObject *made = pyaccel_tree_rebuild(state, tree, nothing, count);
+    free(nothing);
+    return made;
+}
+
+/* A leaf's kind, bytes an element and dtype. // new */
+static PyObject *
+describe_leaf(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index)
+{
+    PyObject *dtype = PyObject_GetAttr(leaves->extra[index].source, state->str_dtype);
+    return dtype != NULL ? Py_BuildValue("(inN)", (int)leaves->extra[index].kind,
+                                         (Py_ssize_t)leaves->at[index].itemsize, dtype)
+                         : NULL;
+}
+
+PyObject *
+pyaccel_structure_new(pyaccel_state *state, PyObject *tree,
+                      const pyaccel_leaves *leaves)
+{
+    PyObject *made = PyTuple_New((Py_ssize_t)leaves->count + 1);
+    PyObject *item = made != NULL ? empty_tree(state, tree, leaves->count) : NULL;
+    for (size_t i = 0; item != NULL; i++) {
+        if (PyTuple_SetItem(made, (Py_ssize_t)i, item) < 0) {
+            item = NULL;
+        } else if (i == leaves->count) {
+            return made;
+        } else {
+            item = describe_leaf(state, leaves, i);
+        }
+    }
+    Py_XDECREF(made);
+    return NULL;
+}
+
+PyObject *
+pyaccel_structure_tree(PyObject *structure)
+{
+    return PyTuple_GetItem(structure, 0);
+}
+
+static int
+set_garbage(pyaccel_state *state)
+{
+    PyErr_SetString(state->DistributedOperationException,
+                    "recv: what came does not fit its own structure; every process "
+                    "must use the same version of pyaccel");
+    return -1;
+}
+
+/* Adds one leaf: `item` is its entry of the structure. */
+static int
+add_leaf(pyaccel_state *state, PyObject *item, const pa_described_leaf *described,
+         pyaccel_leaves *leaves)
+{
+    int kind = 0;
+    Py_ssize_t itemsize = 0;
+    PyObject *dtype = NULL; // borrowed
+    if (!PyArg_ParseTuple(item, "inO", &kind, &itemsize, &dtype)) {
+        return -1;
+    }
+    if ((kind != PYACCEL_TENSOR && kind != PYACCEL_ARRAY) || itemsize < 0) {
+        return set_garbage(state);
+    }
+    int64_t *shape = malloc(((size_t)described->ndim + 1) * sizeof *shape);
+    if (shape == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    pa_leaf leaf = {
+        .nbytes = (size_t)itemsize,
+        .itemsize = (size_t)itemsize,
+        .shape = shape,
+        .ndim = (int32_t)described->ndim,
+        .dtype = described->dtype,
+    };
+    bool fits = true;
+    for (int32_t d = 0; d < leaf.ndim; d++) {
+        shape[d] = pa_described_dimension(described, d);
+        fits = fits && shape[d] >= 0 &&
+               !__builtin_mul_overflow(leaf.nbytes, (size_t)shape[d], &leaf.nbytes);
+    }
+    int status = fits ? pyaccel_leaves_add(leaves, &leaf, (pyaccel_kind)kind, Py_None,
+                                           Py_None, dtype)
+                      : set_garbage(state);
+    free(shape);
+    return status;
+}
+
+int
+pyaccel_structure_leaves(pyaccel_state *state, PyObject *structure,
+                         pa_describe_reader reader, uint32_t count,
+                         pyaccel_leaves *leaves)
+{
+    /* What was unpickled has imported torch if there is a tensor. */
+    if (!state->torch_bound && pyaccel_tensor_bind(state) < 0) {
+        return -1;
+    }
+    if (!PyTuple_Check(structure) || PyTuple_Size(structure) != (Py_ssize_t)count + 1) {
+        return set_garbage(state);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        pa_described_leaf described;
+        if (!pa_describe_read_leaf(&reader, &described)) {
+            return set_garbage(state);
+        }
+        PyObject *item = PyTuple_GetItem(structure, (Py_ssize_t)i + 1); // borrowed
+        if (add_leaf(state, item, &described, leaves) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,41 @@
+/* What is known of a structure without its tensors: enough to make new ones for it.
+ *
+ * Beside the values a message carries the structure's key. The first time that a side
+ * sends one of this key the structure comes along, pickled: its containers and keys,
+ * and each leaf's dtype. Both sides keep what they have seen, by key. */
+#ifndef PYACCEL_PY_STRUCTURE_H
+#define PYACCEL_PY_STRUCTURE_H
+
+#include "comm/describe.h"
+#include "py/leaves.h"
+
+/* The key of leaves that were taken from a structure: its containers, kinds of leaves
+ * and dtypes. */
+uint64_t
+pyaccel_structure_key(const pa_leaves *leaves);
+
+/* Whether the key says all about the containers of a tree: they are Python's own dicts,
+ * lists and tuples, under keys with plain values. Others may have more to them, which
+ * must come along each time. */
+bool
+pyaccel_structure_plain(const pyaccel_state *state, PyObject *tree);
+
+/* The structure `tree`, of which `leaves` were taken, as an object that can be pickled.
+ * // new */
+PyObject *
+pyaccel_structure_new(pyaccel_state *state, PyObject *tree,
+                      const pyaccel_leaves *leaves);
+
+/* Adds `count` leaves of such a structure to empty `leaves`, with the dtypes and shapes
+ * that `reader` has. -1 with an exception; DistributedOperationException where the two
+ * do not belong together. */
+int
+pyaccel_structure_leaves(pyaccel_state *state, PyObject *structure,
+                         pa_describe_reader reader, uint32_t count,
+                         pyaccel_leaves *leaves);
+
+/* Its containers with nothing in the places of the leaves. // borrowed */
+PyObject *
+pyaccel_structure_tree(PyObject *structure);
+
+#endif
