@@ -43,6 +43,9 @@ typedef struct pa_backend {
     bool (*broken)(pa_comm *comm, char *text, size_t capacity);
     /* (optional, default: nobody is seen to be gone) See pa_comm_gone. */
     int (*gone)(pa_comm *comm);
+    /* (optional, both or none) See pa_comm_show and pa_comm_shown. */
+    void (*show)(pa_comm *comm, uint64_t number);
+    uint64_t (*shown)(pa_comm *comm, int rank);
     /* Leaves the group unless `forked`, and frees what the backend holds, but not the
      * comm itself. Called once. */
     void (*close)(pa_comm *comm, bool forked);

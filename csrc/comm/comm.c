@@ -212,6 +212,20 @@ pa_comm_gone(pa_comm *comm)
     return comm->backend->gone != NULL ? comm->backend->gone(comm) : -1;
 }
 
+void
+pa_comm_show(pa_comm *comm, uint64_t number)
+{
+    if (comm->backend->show != NULL) {
+        comm->backend->show(comm, number);
+    }
+}
+
+uint64_t
+pa_comm_shown(pa_comm *comm, int rank)
+{
+    return comm->backend->shown != NULL ? comm->backend->shown(comm, rank) : UINT64_MAX;
+}
+
 bool
 pa_comm_broken(pa_comm *comm, char *text, size_t capacity)
 {

@@ -192,6 +192,16 @@ pa_comm_abort_memory(pa_comm *comm, uint32_t op);
 int
 pa_comm_gone(pa_comm *comm);
 
+/* Shows a number to the other ranks, which grows; from any thread, but not while or
+ * after the comm is closed. */
+void
+pa_comm_show(pa_comm *comm, uint64_t number);
+
+/* The number that a rank has shown last, at first 0; UINT64_MAX where ranks see nothing
+ * of each other between meetings. As pa_comm_show. */
+uint64_t
+pa_comm_shown(pa_comm *comm, int rank);
+
 /* Copies why the group is broken into `text`; false if it is not. */
 bool
 pa_comm_broken(pa_comm *comm, char *text, size_t capacity);

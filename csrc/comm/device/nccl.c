@@ -107,7 +107,7 @@ begin(pa_devices *devices, pa_nccl_id id, pa_error *error)
 {
     struct pa_nccl_group *group = devices->nccl;
     int before = 0;
-    PA_TRY(pa_watch_create(devices, ask, &group->watch, error));
+    PA_TRY(pa_watch_create(devices, ask, true, &group->watch, error));
     PA_TRY(pa_cuda_enter(devices->cuda, devices->device, &before, error));
     pa_status status = pa_nccl_link_connect(&group->link, pa_comm_size(devices->comm),
                                             id, pa_comm_rank(devices->comm), error);
@@ -158,7 +158,6 @@ close_nccl(pa_devices *devices, bool forked)
     }
     bool healthy = !forked && !pa_comm_broken(devices->comm, text, sizeof text);
     if (healthy && group->watch != NULL) {
-        /* Peers may still need this rank's part of what it has enqueued. */
         pa_watch_drain(group->watch);
     } else if (!forked) {
         pa_nccl_link_abort(&group->link);

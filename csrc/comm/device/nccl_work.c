@@ -301,9 +301,11 @@ enqueue_watched(const calls *made, const pa_hooks *hooks, pa_error *error)
         PA_TRY(copy_own(made, error));
     }
     PA_TRY(issue_and_settle(made, hooks, error));
-    return capturing == PA_CUDA_CAPTURE_NONE
-               ? pa_watch_end(group->watch, made->stream, error)
-               : PA_OK;
+    if (capturing == PA_CUDA_CAPTURE_NONE) {
+        return pa_watch_end(group->watch, made->stream, error);
+    }
+    pa_watch_pass(group->watch);
+    return PA_OK;
 }
 
 /* Ends what this rank has enqueued: the peers will end theirs, since the caller breaks
@@ -313,7 +315,11 @@ enqueue(const calls *made, const pa_hooks *hooks, pa_error *error)
 {
     pa_devices *devices = made->devices;
     char broken[PA_COMM_REASON];
-    pa_status status = has_calls(made) ? enqueue_watched(made, hooks, error) : PA_OK;
+    if (!has_calls(made)) {
+        pa_watch_pass(devices->nccl->watch);
+        return PA_OK;
+    }
+    pa_status status = enqueue_watched(made, hooks, error);
     if (status != PA_OK) {
         pa_devices_abort(devices);
     }

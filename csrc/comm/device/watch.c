@@ -17,13 +17,14 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* Time between two looks; what a look of the host's waiters takes as well. */
-enum { LOOK_NS = 25000000, SECOND_NS = 1000000000 };
+/* Time between two looks, as of the host's waiters, and at peers that still work. */
+enum { LOOK_NS = 25000000, PEERS_NS = 2000000, SECOND_NS = 1000000000 };
 
 typedef struct note {
     struct note *next;
     pa_cuda_event begin;
     pa_cuda_event end;
+    uint64_t number; /* of the piece of work */
     uint32_t op;
     uint64_t running_ns; /* when the stream was seen to have come so far; 0: not yet */
 } note;
@@ -31,6 +32,7 @@ typedef struct note {
 struct pa_watch {
     pa_devices *devices;
     pa_status (*ask)(pa_devices *devices, pa_error *error);
+    bool together;
     note *open;
     /* Below: under the lock. */
     pthread_mutex_t lock;
@@ -38,7 +40,8 @@ struct pa_watch {
     note *pending;
     note **last; /* where the next pending note goes */
     note *free;
-    bool idle; /* the thread waits for work */
+    uint64_t entered; /* pieces of work so far */
+    bool idle;        /* the thread waits for work */
     bool stop;
     bool failed;
     /* Of the caller. */
@@ -50,7 +53,7 @@ struct pa_watch {
 
 pa_status
 pa_watch_create(pa_devices *devices, pa_status (*ask)(pa_devices *, pa_error *),
-                pa_watch **watch, pa_error *error)
+                bool together, pa_watch **watch, pa_error *error)
 {
     pa_watch *made = calloc(1, sizeof *made);
     if (made == NULL) {
@@ -64,6 +67,7 @@ pa_watch_create(pa_devices *devices, pa_status (*ask)(pa_devices *, pa_error *),
     (void)pthread_mutex_init(&made->lock, NULL);
     made->devices = devices;
     made->ask = ask;
+    made->together = together;
     made->last = &made->pending;
     *watch = made;
     return PA_OK;
@@ -108,6 +112,17 @@ note_make(const pa_cuda *cuda, note **made, pa_error *error)
     return status;
 }
 
+/* Shows the other ranks how many pieces of work have ended here. Under the lock. */
+static void
+show(pa_watch *watch)
+{
+    if (watch->together) {
+        pa_comm_show(watch->devices->comm, watch->pending != NULL
+                                               ? watch->pending->number - 1
+                                               : watch->entered);
+    }
+}
+
 /* Takes the note at `*place` from the pending ones; the work behind it has ended. Under
  * the lock. */
 static note *
@@ -119,6 +134,7 @@ unlink_note(pa_watch *watch, note **place)
         watch->last = place;
     }
     ended->next = NULL;
+    show(watch);
     if (watch->pending == NULL) {
         (void)pthread_cond_broadcast(&watch->changed);
     }
@@ -248,13 +264,13 @@ report(pa_watch *watch, const finding *found)
     }
 }
 
-/* Waits for a change, or until the next look is due. Under the lock. */
+/* Waits for a change, or so long. Under the lock. */
 static void
-pause_look(pa_watch *watch)
+pause_for(pa_watch *watch, long ns)
 {
     struct timespec until;
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += LOOK_NS;
+    until.tv_nsec += ns;
     if (until.tv_nsec >= SECOND_NS) {
         until.tv_nsec -= SECOND_NS;
         until.tv_sec++;
@@ -301,7 +317,7 @@ run(void *argument)
         }
         look(watch);
         if (!watch->stop && watch->pending != NULL && !watch->failed) {
-            pause_look(watch);
+            pause_for(watch, LOOK_NS);
         }
     }
     (void)pthread_mutex_unlock(&watch->lock);
@@ -351,6 +367,7 @@ pa_watch_end(pa_watch *watch, pa_cuda_stream stream, pa_error *error)
         PA_TRY(start(watch, error));
     }
     (void)pthread_mutex_lock(&watch->lock);
+    watch->open->number = ++watch->entered;
     watch->open->next = NULL;
     *watch->last = watch->open;
     watch->last = &watch->open->next;
@@ -363,11 +380,40 @@ pa_watch_end(pa_watch *watch, pa_cuda_stream stream, pa_error *error)
 }
 
 void
+pa_watch_pass(pa_watch *watch)
+{
+    (void)pthread_mutex_lock(&watch->lock);
+    watch->entered++;
+    show(watch);
+    (void)pthread_mutex_unlock(&watch->lock);
+}
+
+/* Whether some rank has work of the first `entered` pieces that has not ended. */
+static bool
+others_work(pa_comm *comm, uint64_t entered)
+{
+    char broken[PA_COMM_REASON];
+    for (int rank = 0; rank < pa_comm_size(comm); rank++) {
+        if (pa_comm_shown(comm, rank) < entered) {
+            return pa_comm_gone(comm) < 0 &&
+                   !pa_comm_broken(comm, broken, sizeof broken);
+        }
+    }
+    return false;
+}
+
+void
 pa_watch_drain(pa_watch *watch)
 {
+    pa_comm *comm = watch->devices->comm;
+    uint64_t deadline = pa_clock_deadline(pa_comm_timeout(comm));
     (void)pthread_mutex_lock(&watch->lock);
     while (watch->pending != NULL && !watch->failed) {
         (void)pthread_cond_wait(&watch->changed, &watch->lock);
+    }
+    while (watch->together && !watch->failed && others_work(comm, watch->entered) &&
+           pa_clock_now() < deadline) {
+        pause_for(watch, PEERS_NS);
     }
     (void)pthread_mutex_unlock(&watch->lock);
 }

@@ -15,10 +15,11 @@
 typedef struct pa_watch pa_watch;
 
 /* A watch without a thread. `ask` (optional) says whether the work has failed by
- * itself, with a sentence. */
+ * itself, with a sentence. `together`: every rank has the same work to watch, and shows
+ * the others how much of it has ended (pa_comm_show). */
 pa_status
 pa_watch_create(pa_devices *devices, pa_status (*ask)(pa_devices *, pa_error *),
-                pa_watch **watch, pa_error *error);
+                bool together, pa_watch **watch, pa_error *error);
 
 /* Before and behind work on a stream that is not being captured. PA_CUDA's errors;
  * PA_EMEMORY. */
@@ -27,8 +28,15 @@ pa_watch_begin(pa_watch *watch, uint32_t op, pa_cuda_stream stream, pa_error *er
 pa_status
 pa_watch_end(pa_watch *watch, pa_cuda_stream stream, pa_error *error);
 
-/* Waits until all work that was noted has ended or the watch has failed: before the
- * group is left in good order. */
+/* In place of these two for work that has nothing to do on this rank, or that was
+ * captured in a graph: so that together all ranks count the same. */
+void
+pa_watch_pass(pa_watch *watch);
+
+/* Before the group is left in good order: waits until all work has ended, of a watch
+ * that works together on every rank, since a peer may still read what this one has
+ * sent. Gives up when the watch fails, a peer is gone, the group breaks, or the
+ * deadline has passed. */
 void
 pa_watch_drain(pa_watch *watch);
 

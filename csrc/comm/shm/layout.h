@@ -60,7 +60,8 @@ enum { PA_SHM_ABSENT, PA_SHM_PRESENT, PA_SHM_LEFT, PA_SHM_ENDING, PA_SHM_ENDED }
 typedef struct pa_shm_member {
     _Alignas(PA_SHM_LINE) _Atomic uint32_t state;
     _Atomic uint32_t pid;
-    char text[248]; /* how it ended; written before state is PA_SHM_ENDED */
+    _Atomic uint64_t shown; /* see pa_comm_show */
+    char text[240];         /* how it ended; written before state is PA_SHM_ENDED */
 } pa_shm_member;
 
 typedef struct pa_shm_bell {

@@ -129,6 +129,20 @@ shm_gone(pa_comm *comm)
     return -1;
 }
 
+static void
+shm_show(pa_comm *comm, uint64_t number)
+{
+    pa_shm *shm = (pa_shm *)comm;
+    atomic_store(&shm->map.members[comm->rank].shown, number);
+}
+
+static uint64_t
+shm_shown(pa_comm *comm, int rank)
+{
+    pa_shm *shm = (pa_shm *)comm;
+    return atomic_load(&shm->map.members[rank].shown);
+}
+
 static const pa_backend shm_backend = {
     .name = "shm",
     /* The segments of a rank fit the second cache while it computes them. */
@@ -144,6 +158,8 @@ static const pa_backend shm_backend = {
     .abort = shm_abort,
     .broken = shm_broken,
     .gone = shm_gone,
+    .show = shm_show,
+    .shown = shm_shown,
     .close = shm_close,
 };
 
