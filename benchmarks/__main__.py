@@ -28,6 +28,7 @@ NAMES = (
     "memory",
     "failure",
     "check",
+    "gpu",
 )
 
 
@@ -64,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name in options.names or NAMES:
             importlib.import_module(f"benchmarks.{name}").run(session)
         rows = session.rows
+        facts.update(session.facts)
     facts["load_after"] = round(os.getloadavg()[0], 2)
     for fact, value in facts.items():
         print(f"{fact}: {value}")

@@ -16,10 +16,12 @@ LIBRARIES = ("accelerate", "pyaccel")
 
 @dataclass(frozen=True)
 class Trial:
-    """One rank's part of a case: the call, and whether its result is right."""
+    """One rank's part of a case: the call, and whether its result is right. `after` is
+    done between calls and not timed; a case that has it does without batches."""
 
     call: Callable[[], Any]
     right: Callable[[Any], bool]
+    after: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,10 @@ from typing import Any
 from benchmarks.harness.case import Case, Plain, Trial
 
 PLAIN = "plain"
+TORCH = "torch.distributed"
 KIB = 1024
+# The variable that names torch.distributed's backend where a case asks for one.
+BACKEND = "BENCHMARKS_BACKEND"
 
 
 # What cases call by these names in both libraries.
@@ -41,17 +44,29 @@ class Library:
     """The names that a case uses, from one of the two libraries."""
 
     def __init__(self, name: str, rank: int, ranks: int) -> None:
+        backend = os.environ.get(BACKEND)
+        options = {"backend": backend} if backend else {}
         # Without cpu=True accelerate makes a world of one where no accelerator is.
-        self.state = importlib.import_module(name).PartialState(cpu=True)
+        cpu = os.environ["ACCELERATE_USE_CPU"] == "true"
+        self.state = importlib.import_module(name).PartialState(cpu=cpu, **options)
         found = (self.state.process_index, self.state.num_processes)
         if found != (rank, ranks):
             raise RuntimeError(f"{name} made rank and size {found}, not {rank, ranks}")
+        self.name = name
+        self.device = self.state.device
         operations = importlib.import_module(f"{name}.utils")
         for operation in OPERATIONS:
             setattr(self, operation, getattr(operations, operation))
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(f"{name} is none of OPERATIONS")
+
+
+def join(library: str, rank: int, ranks: int) -> Any:
+    """The library's names in a group of all ranks."""
+    if library == TORCH:
+        return importlib.import_module("benchmarks.harness.torchlib").make(rank, ranks)
+    return Library(library, rank, ranks)
 
 
 def serve(orders: Connection, library: str, rank: int, ranks: int) -> None:
@@ -76,25 +91,26 @@ class Worker:
         self.library = library
         self.rank = rank
         self.ranks = ranks
-        self.names: Library | None = None
+        self.names: Any = None
         self.call: Callable[[], Any] | None = None
         self.right: Callable[[Any], bool] | None = None
+        self.after: Callable[[], Any] | None = None
         self.batch = 1
 
     def prepare(self, module: str, name: str, ranks: int) -> None:
         """Make the case's call ready."""
         case = find_case(module, name, ranks)
         self.batch = case.batch
-        self.call = self.right = None
+        self.call = self.right = self.after = None
         if self.library == PLAIN:
             if not isinstance(case.floor, Plain):
                 raise TypeError(f"{module} {name} has no floor in Python")
             self.call = case.floor.make()
         else:
             if self.names is None:
-                self.names = Library(self.library, self.rank, self.ranks)
+                self.names = join(self.library, self.rank, self.ranks)
             trial: Trial = case.make(self.names, self.rank, self.ranks)
-            self.call, self.right = trial.call, trial.right
+            self.call, self.right, self.after = trial.call, trial.right, trial.after
         # Objects of the imports would be walked by each collection within a round.
         gc.collect()
         gc.freeze()
@@ -107,6 +123,7 @@ class Worker:
     def run(self, warm_up: int, samples: int) -> list[float]:
         """Nanoseconds of each call, a mean over a batch where calls are short."""
         call, batch, clock = self.call, self.batch, time.perf_counter_ns
+        after = self.after
         for _ in range(warm_up * batch):
             call()
         times = []
@@ -115,6 +132,8 @@ class Worker:
                 start = clock()
                 call()
                 times.append(float(clock() - start))
+                if after is not None:
+                    after()
             return times
         for _ in range(samples):
             start = clock()

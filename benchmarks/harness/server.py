@@ -86,8 +86,8 @@ def rank_main(
             LOCAL_WORLD_SIZE=str(ranks),
             MASTER_ADDR="127.0.0.1",
             MASTER_PORT=str(port),
-            ACCELERATE_USE_CPU="true",
         )
+        os.environ.setdefault("ACCELERATE_USE_CPU", "true")
         worker.serve(orders, library, rank, ranks)
         status = 0
     finally:
@@ -105,7 +105,9 @@ def free_port() -> int:
 def import_all(library: str) -> None:
     """Import what every rank needs. Only names are touched: no thread may start, and
     no state may be made, before the ranks are forked."""
-    if library != worker.PLAIN:
+    if library == worker.TORCH:
+        importlib.import_module("torch.distributed")
+    elif library != worker.PLAIN:
         importlib.import_module("torch")
         module = importlib.import_module(library)
         operations = importlib.import_module(f"{library}.utils")

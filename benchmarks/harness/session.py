@@ -61,6 +61,8 @@ class Session:
         self.effort = QUICK if quick else FULL
         self.judged = not quick
         self.rows: list[Row] = []
+        # What a benchmark adds to the report's facts of the machine.
+        self.facts: dict[str, object] = {}
         self.servers: dict[str, Server] = {}
         self.resources = ExitStack()
         self.program = None
@@ -78,19 +80,26 @@ class Session:
             self.drop_server(library)
         self.resources.close()
 
-    def server(self, library: str, variables: Mapping[str, str] = NOTHING) -> Server:
-        """The library's server with these environment variables, started at first
-        use; one that was started with others is ended before."""
-        if library in self.servers and self.servers[library].variables != variables:
-            self.drop_server(library)
-        if library not in self.servers:
-            self.servers[library] = Server(library, variables)
-        return self.servers[library]
+    def server(
+        self,
+        library: str,
+        variables: Mapping[str, str] = NOTHING,
+        name: str | None = None,
+    ) -> Server:
+        """The server of a contestant, who bears the library's name unless another is
+        given, with these environment variables; started at first use. One that was
+        started with others is ended before."""
+        name = name or library
+        if name in self.servers and self.servers[name].variables != variables:
+            self.drop_server(name)
+        if name not in self.servers:
+            self.servers[name] = Server(library, variables)
+        return self.servers[name]
 
-    def drop_server(self, library: str) -> None:
+    def drop_server(self, name: str) -> None:
         """End a server and its ranks; the next use starts a new one."""
-        if library in self.servers:
-            self.servers.pop(library).close()
+        if name in self.servers:
+            self.servers.pop(name).close()
 
     def compare(
         self,
