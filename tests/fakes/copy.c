@@ -81,8 +81,8 @@ copy(char *to, const char *from, size_t nbytes, fake_stream *stream)
     made->to = to;
     made->from = from;
     made->nbytes = nbytes;
-    made->uses[0] = (fake_use){to, nbytes};
-    made->uses[1] = (fake_use){from, nbytes};
+    made->uses[0] = (fake_use){to, nbytes, true};
+    made->uses[1] = (fake_use){from, nbytes, false};
     if (fake_block_of(from) == NULL) {
         made->aside = malloc(nbytes);
         if (made->aside == NULL) {

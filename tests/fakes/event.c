@@ -112,6 +112,7 @@ settle(fake_event *event)
     } else { /* an odd number: the slot of an exported event is not used again */
         atomic_fetch_add(&event->slot->generation, event->exported ? 2 : 1);
     }
+    fake_clock_free(&event->clock);
     free(event);
 }
 
@@ -158,7 +159,7 @@ wait_run(fake_op *op)
 }
 
 /* With the lock: queues a record or a wait. */
-static void
+static uint64_t
 push(fake_stream *stream, fake_event *event, bool record, uint64_t number)
 {
     event_op *made = calloc(1, sizeof(*made));
@@ -171,7 +172,7 @@ push(fake_stream *stream, fake_event *event, bool record, uint64_t number)
     made->event = event;
     made->number = number;
     event->users++;
-    fake_push(stream, &made->op);
+    return fake_push(stream, &made->op);
 }
 
 int
@@ -231,7 +232,11 @@ record(fake_event *event, fake_stream *stream)
         return 0;
     }
     event->graph = NULL;
-    push(stream, event, true, atomic_fetch_add(&event->slot->recorded, 1) + 1);
+    uint64_t number = atomic_fetch_add(&event->slot->recorded, 1) + 1;
+    uint64_t position = push(stream, event, true, number);
+    fake_clock_free(&event->clock);
+    fake_clock_merge(&event->clock, stream->clock);
+    fake_clock_know(&event->clock, stream->serial, position);
     return 0;
 }
 
@@ -254,6 +259,20 @@ cudaEventRecord(pa_cuda_event event_handle, pa_cuda_stream stream_handle)
     return fake_leave(&call, code);
 }
 
+/* With the lock: what comes next on the stream comes after the event. One that other
+ * processes have may have been recorded by them, behind whatever of this process they
+ * have waited for: then all of it counts. */
+static void
+learn(fake_stream *stream, const fake_event *event)
+{
+    fake_clock_merge(&stream->clock, event->clock);
+    for (const fake_stream *each = fake_streams(); each != NULL; each = each->next) {
+        if (event->imported || event->exported) {
+            fake_clock_know(&stream->clock, each->serial, each->queued);
+        }
+    }
+}
+
 /* With the lock: cudaStreamWaitEvent after its checks of handles. */
 static int
 wait(fake_stream *stream, fake_event *event)
@@ -270,6 +289,7 @@ wait(fake_stream *stream, fake_event *event)
     uint64_t number = atomic_load(&event->slot->recorded);
     if (number > 0) {
         push(stream, event, false, number);
+        learn(stream, event);
     }
     return 0;
 }

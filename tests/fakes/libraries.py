@@ -15,7 +15,17 @@ HERE = Path(__file__).resolve().parent
 BUILD = runner.ROOT / "build" / "fakes"
 
 _COMMON = ["record", "settings"]
-_RUNTIME = ["capture", "copy", "device", "errors", "event", "ipc", "live", "memory"]
+_RUNTIME = [
+    "capture",
+    "copy",
+    "device",
+    "errors",
+    "event",
+    "ipc",
+    "live",
+    "memory",
+    "order",
+]
 _NETWORK = ["call", "comm", "join", "run", "sum"]
 
 # Each library's sources. The names are not those of the real libraries, so that a

@@ -170,11 +170,7 @@ release(fake_block *block)
         mprotect(block->address, whole, PROT_NONE) != 0) {
         abort();
     }
-    while (block->marks != NULL) {
-        fake_mark *next = block->marks->next;
-        free(block->marks);
-        block->marks = next;
-    }
+    fake_clock_free(&block->marks);
     free(block);
 }
 
@@ -213,7 +209,7 @@ fake_block_to_free(void *address, fake_kind kind, const char *name)
         return NULL;
     }
     const fake_stream *stream = NULL;
-    const char *work = fake_used_by(block->address, block->nbytes, 0, &stream);
+    const char *work = fake_used_by(block->address, block->nbytes, &stream);
     if (work != NULL) {
         fake_refuse(FAKE_INVALID_VALUE,
                     "%s: %p is still used by %s, queued on stream %p of device %d",
@@ -313,20 +309,6 @@ cudaFreeHost(void *address)
     return fake_leave(&call, code);
 }
 
-/* With the lock: the tensor's memory is used by what is queued on the stream now. */
-static void
-mark(fake_block *block, const fake_stream *stream)
-{
-    fake_mark *made = calloc(1, sizeof(*made));
-    if (made == NULL) {
-        abort();
-    }
-    made->stream = stream->serial;
-    made->position = stream->queued;
-    made->next = block->marks;
-    block->marks = made;
-}
-
 void *
 fake_alloc(int device, size_t nbytes, pa_cuda_stream handle)
 {
@@ -338,7 +320,8 @@ fake_alloc(int device, size_t nbytes, pa_cuda_stream handle)
         block = allocate(device, nbytes > 0 ? nbytes : 1, FAKE_TENSOR);
     }
     if (block != NULL) {
-        mark(block, stream);
+        block->owner = stream->serial;
+        fake_clock_know(&block->marks, stream->serial, 0);
     }
     pthread_mutex_unlock(&fake_lock);
     return block == NULL ? NULL : block->address;
@@ -355,9 +338,51 @@ fake_record_stream(void *address, pa_cuda_stream handle)
                                 : fake_stream_of(handle, "fake_record_stream");
     }
     if (stream != NULL) {
-        mark(block, stream);
+        fake_clock_know(&block->marks, stream->serial, 0);
     }
     pthread_mutex_unlock(&fake_lock);
+}
+
+/* Whether a tensor is used on a stream by its owner's word. */
+static bool
+has_mark(const fake_block *block, const fake_stream *stream)
+{
+    const fake_mark *each = block->marks;
+    while (each != NULL && each->stream != stream->serial) {
+        each = each->next;
+    }
+    return each != NULL;
+}
+
+/* With the lock: a tensor dies. Its streams may use it for what they were given until
+ * now; any other must be ordered before what its own stream gets next. */
+static void
+die(fake_block *block)
+{
+    const fake_use whole = {block->address, block->nbytes, true};
+    block->dead = true;
+    for (const fake_stream *stream = fake_streams(); stream != NULL;
+         stream = stream->next) {
+        if (stream->serial == block->owner) {
+            const fake_stream *where;
+            const char *address;
+            const fake_op *op = fake_unordered(stream, &whole, 1, &where, &address);
+            if (op != NULL && !has_mark(block, where)) {
+                fake_refuse(0,
+                            "a tensor at %p of device %d dies while %s, queued on "
+                            "stream %p, uses it, which is not the tensor's own",
+                            (void *)block->address, block->device, op->name,
+                            (void *)fake_stream_handle(where));
+            }
+        }
+    }
+    for (const fake_stream *stream = fake_streams(); stream != NULL;
+         stream = stream->next) {
+        if (has_mark(block, stream)) {
+            fake_clock_know(&block->marks, stream->serial, stream->queued);
+        }
+    }
+    fake_tensors_release();
 }
 
 void
@@ -368,17 +393,7 @@ fake_free(void *address)
     if (block == NULL || block->kind != FAKE_TENSOR || block->address != address) {
         fake_refuse(0, "fake_free: %p is no tensor's memory that is alive", address);
     } else {
-        block->dead = true;
-        /* What its streams were given until now may use it, nothing later. */
-        for (fake_mark *each = block->marks; each != NULL; each = each->next) {
-            for (const fake_stream *stream = fake_streams(); stream != NULL;
-                 stream = stream->next) {
-                if (stream->serial == each->stream) {
-                    each->position = stream->queued;
-                }
-            }
-        }
-        fake_tensors_release();
+        die(block);
     }
     pthread_mutex_unlock(&fake_lock);
 }
@@ -397,23 +412,14 @@ passed_all(const fake_block *block)
 void
 fake_tensors_release(void)
 {
+    const fake_stream *stream;
     for (fake_block *each = blocks, *next; each != NULL; each = next) {
         next = each->next;
-        if (!each->dead || !passed_all(each)) {
-            continue;
+        bool used =
+            each->dead && fake_used_by(each->address, each->nbytes, &stream) != NULL;
+        if (each->dead && !used && passed_all(each)) {
+            release(each);
         }
-        const fake_stream *stream = NULL;
-        const char *work = fake_used_by(each->address, each->nbytes, 0, &stream);
-        if (work != NULL) {
-            fake_refuse(
-                0,
-                "a tensor at %p of device %d has died and its stream has passed "
-                "that, but %s, queued on stream %p, still uses it",
-                (void *)each->address, each->device, work,
-                (void *)fake_stream_handle(stream));
-            continue; /* where the process goes on, the memory stays */
-        }
-        release(each);
     }
 }
 

@@ -28,6 +28,7 @@ typedef struct fake_member {
     char uuid[FAKE_UUID_BYTES];
     int device;
     _Atomic uint32_t joined;
+    _Atomic uint32_t finalized; /* it will come to no collective any more */
     _Atomic uint64_t arrived;
     _Atomic uint64_t passed;
     fake_card card;

@@ -86,7 +86,11 @@ queue(fake_launch *launch)
             fake_push_after(first, each);
         }
     }
-    fake_push(first, &launch->op);
+    /* Other ranks may have waited for what NCCL did here on any stream. */
+    for (fake_stream *each = fake_streams(); each != NULL; each = each->next) {
+        fake_clock_know(&first->clock, each->serial, each->launched);
+    }
+    first->launched = fake_push(first, &launch->op);
     for (fake_stream *each = fake_streams(); each != NULL; each = each->next) {
         if (names(launch, each)) {
             fake_push_after(each, first);
@@ -260,8 +264,8 @@ gather(fake_comm *comm, const fake_piece *piece)
     size_t writes;
     extents(comm, piece, &reads, &writes);
     pieces[count] = *piece;
-    uses[2 * count] = (fake_use){piece->send, reads};
-    uses[2 * count + 1] = (fake_use){piece->recv, writes};
+    uses[2 * count] = (fake_use){piece->send, reads, false};
+    uses[2 * count + 1] = (fake_use){piece->recv, writes, true};
     launch->pieces = pieces;
     launch->npieces = count + 1;
     launch->uses = uses;

@@ -243,6 +243,15 @@ fake_comm_begin(fake_comm *comm)
     return comm->busy ? PA_NCCL_IN_PROGRESS : 0;
 }
 
+/* With the lock: the work of a communicator is over, on this rank. */
+static void
+set_finalized(fake_comm *comm)
+{
+    comm->stage = FAKE_FINALIZED;
+    atomic_store(&comm->segment->members[comm->rank].finalized, 1);
+    fake_word_ring(&comm->segment->bell);
+}
+
 /* With the lock: the state of what was begun last. */
 static int
 poll(fake_comm *comm)
@@ -262,7 +271,7 @@ poll(fake_comm *comm)
         if (comm->users > 0 || comm->running > 0) {
             return PA_NCCL_IN_PROGRESS;
         }
-        comm->stage = FAKE_FINALIZED;
+        set_finalized(comm);
     }
     comm->busy = false;
     return 0;
@@ -307,7 +316,7 @@ ncclCommFinalize(pa_nccl_comm handle)
             comm->stage = FAKE_FINALIZING;
             if (comm->blocking) {
                 code = finish(comm);
-                comm->stage = FAKE_FINALIZED;
+                set_finalized(comm);
             } else {
                 code = fake_comm_begin(comm);
             }

@@ -37,6 +37,23 @@ mismatch(fake_comm *comm, const char *text)
     fake_word_ring(&comm->segment->bell);
 }
 
+/* A rank that this one waits for has finalized the communicator: it never comes. */
+static bool
+is_over(fake_comm *comm, int rank)
+{
+    if (atomic_load(&comm->segment->members[rank].finalized) == 0) {
+        return false;
+    }
+    char text[160];
+    snprintf(text, sizeof(text),
+             "rank %d waits for rank %d, which has finalized the communicator after "
+             "%llu collectives",
+             comm->rank, rank,
+             (unsigned long long)atomic_load(&comm->segment->members[rank].arrived));
+    mismatch(comm, text);
+    return true;
+}
+
 /* Waits until a counter of every rank has come to a number. */
 static bool
 await_all(fake_comm *comm, bool arrived, uint64_t number)
@@ -46,7 +63,7 @@ await_all(fake_comm *comm, bool arrived, uint64_t number)
         uint32_t bell = atomic_load(&comm->segment->bell);
         if (atomic_load(arrived ? &each->arrived : &each->passed) >= number) {
             rank++;
-        } else if (ended(comm)) {
+        } else if (ended(comm) || is_over(comm, rank)) {
             return false;
         } else {
             fake_word_wait(&comm->segment->bell, bell);
@@ -273,7 +290,8 @@ run_messages(fake_launch *launch)
         }
         if (moved) {
             fake_word_ring(&comm->segment->bell);
-        } else if (late != NULL && !is_stuck(comm, late)) {
+        } else if (late != NULL && !is_stuck(comm, late) &&
+                   !is_over(comm, late->root)) {
             fake_word_wait(&comm->segment->bell, bell);
         }
     }

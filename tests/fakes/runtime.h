@@ -94,8 +94,9 @@ typedef struct fake_block {
     int opened;    /* of an imported block: times that it was opened, and the process */
     int process;   /* and the serial that it is from */
     uint64_t origin;
-    bool dead; /* of a tensor: given back, not yet passed by its streams */
-    struct fake_mark *marks; /* of a tensor: the streams that use it */
+    bool dead;      /* of a tensor: given back, not yet passed by its streams, */
+    uint64_t owner; /* of which this one is its own, by its serial */
+    fake_mark *marks;
     struct fake_block *next;
 } fake_block;
 
@@ -144,6 +145,7 @@ fake_tensors_release(void);
 typedef struct fake_use {
     const char *address;
     size_t nbytes;
+    bool writes;
 } fake_use;
 
 /* A piece of work: the beginning of a struct of whoever queues it. */
@@ -168,6 +170,8 @@ typedef struct fake_stream {
     uint64_t queued;
     uint64_t done;
     uint64_t random;
+    uint64_t launched; /* position of its latest work of NCCL */
+    fake_mark *clock;  /* what is queued next comes after these */
     fake_op *first;
     fake_op **last;
     fake_graph *graph; /* being captured */
@@ -207,11 +211,34 @@ fake_drain(fake_stream *stream, uint64_t position);
 fake_stream *
 fake_streams(void);
 
-/* With the lock: the name of queued work that uses part of a range, on any stream but
- * `except` (a serial; 0: none), and that stream; NULL. */
+/* With the lock: the name of queued work that uses part of a range, and its stream;
+ * NULL. */
 const char *
-fake_used_by(const char *address, size_t nbytes, uint64_t except,
-             const fake_stream **stream);
+fake_used_by(const char *address, size_t nbytes, const fake_stream **stream);
+
+/* --- order: order.c ------------------------------------------------------------- */
+
+/* With the lock: what is behind the clock comes after a position of a stream. */
+void
+fake_clock_know(fake_mark **clock, uint64_t stream, uint64_t position);
+
+/* With the lock: the same for all that another clock has. */
+void
+fake_clock_merge(fake_mark **clock, const fake_mark *other);
+
+/* Empties a clock. */
+void
+fake_clock_free(fake_mark **clock);
+
+/* With the lock: unfinished work of another stream that what comes next on `stream` is
+ * not ordered after, though they share memory that one of them writes; NULL. */
+const fake_op *
+fake_unordered(const fake_stream *stream, const fake_use *uses, size_t count,
+               const fake_stream **where, const char **address);
+
+/* With the lock: a violation if there is such work for what is about to be queued. */
+void
+fake_order_check(const fake_stream *stream, const fake_op *op);
 
 /* --- events: event.c ------------------------------------------------------------ */
 
@@ -232,7 +259,8 @@ typedef struct fake_event {
     bool destroyed;
     int users; /* queued work */
     fake_slot *slot;
-    void *mapping; /* of an imported event: what to unmap */
+    fake_mark *clock; /* where it was recorded, and what that came after */
+    void *mapping;    /* of an imported event: what to unmap */
     size_t mapping_bytes;
     fake_graph *graph; /* captured in; which stream, behind how much work */
     uint64_t captured_on;

@@ -82,6 +82,30 @@ def waits_for_the_latest_record(here):
     return unrecorded, again, cuda.code("EventQuery", event)
 
 
+def orders(here):
+    """How many violations there are after work on shared memory that events order, by
+    way of a third stream too, or that only reads."""
+    cuda = here.cuda
+    first, second, third = (cuda.stream() for _ in range(3))
+    event, other = cuda.event(), cuda.event()
+    source, device = _filled(cuda, 64, 7), cuda.malloc(64)
+    targets = [cuda.pinned(64) for _ in range(2)]
+    cuda.fake("hold", first)
+    cuda.copy(device, source, 64, first)
+    cuda.call("EventRecord", event, first)
+    cuda.call("StreamWaitEvent", second, event, 0)
+    cuda.call("EventRecord", other, second)
+    cuda.call("StreamWaitEvent", third, other, 0)
+    cuda.copy(targets[0], device, 64, third)
+    cuda.copy(targets[1], device, 64, second)
+    ordered = cuda.text("violations")[0]
+    cuda.copy(device, source, 64, first)  # which second and third still read
+    cuda.fake("release", first)
+    cuda.fake("synchronize_all")
+    cuda.copy(device, source, 64, third)  # all is done: nothing to be ordered behind
+    return ordered, cuda.text("violations")[0]
+
+
 def default_stream_is_in_step(here):
     """Blocking streams and the default one wait for each other; others do not."""
     cuda = here.cuda
@@ -327,6 +351,29 @@ def _own_handle(cuda):
     return handle
 
 
+def _unordered(cuda):
+    address = _busy(cuda, cuda.malloc(8))
+    return cuda.code("MemcpyAsync", cuda.pinned(8), address, 8, 4, cuda.stream())
+
+
+def _tensor_dies_on_the_way(cuda):
+    """As _tensor_dies, but an event orders the work before what the tensor's stream
+    gets next: nothing is wrong. Then the same without."""
+    own, other, event = cuda.stream(), cuda.stream(), cuda.event()
+    for ordered in (True, False):
+        tensor = cuda.fake("alloc", 0, 8, own)
+        cuda.fake("hold", other)
+        cuda.copy(tensor, _filled(cuda, 8, 1), 8, other)
+        if ordered:
+            cuda.call("EventRecord", event, other)
+            cuda.call("StreamWaitEvent", own, event, 0)
+        cuda.fake("free", tensor)
+        assert cuda.text("violations")[0] == (not ordered)
+        cuda.fake("release", other)
+        cuda.fake("synchronize_all")
+    return 1
+
+
 RULES = {
     "freed memory": lambda c: c.code("MemcpyAsync", _freed(c), c.pinned(8), 8, 4, 0),
     "beyond the end": lambda c: c.code(
@@ -380,6 +427,8 @@ RULES = {
         "IpcGetEventHandle", ctypes.byref(Handle()), c.event()
     ),
     "tensor dies in use": _tensor_dies,
+    "tensor dies without an event": _tensor_dies_on_the_way,
+    "no event between two streams": _unordered,
 }
 
 

@@ -316,6 +316,8 @@ DIFFERENT = {
     "operations": (lambda w: _reduce(w, 0), lambda w: _reduce(w, 2)),
     "sizes of a message": (lambda w: _send(w, 1, 4), lambda w: _receive(w, 0, 5)),
     "a message and a collective": (lambda w: _receive(w, 1), _gather),
+    "a collective and the end": (_gather, lambda w: w.end()),
+    "a message and the end": (lambda w: _receive(w, 1), lambda w: w.end()),
 }
 
 
@@ -325,10 +327,13 @@ def differs(here, name):
     DIFFERENT[name][here.rank != 0](work)
     work.cuda.wait(work.stream)
     here.exchange()
-    found = work.cuda.text("violations"), work.nccl.state(work.comm)
+    violations = work.cuda.text("violations")
+    ended = name.endswith("end") and here.rank != 0
+    state = 6 if ended else work.nccl.state(work.comm)
     here.exchange()
-    work.nccl.call("CommAbort", work.comm)
-    return found
+    if not ended:
+        work.nccl.call("CommAbort", work.comm)
+    return violations, state
 
 
 # --- rules that are broken: each makes one violation ---------------------------------

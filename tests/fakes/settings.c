@@ -124,6 +124,7 @@ read_all(void)
     settings.ipc_error = (int)number("FAKES_IPC_ERROR", 0);
     settings.ipc = settings.ipc_error == 0;
     settings.pinned_only = is("FAKES_PAGEABLE", "refused", "allowed");
+    settings.order = is("FAKES_ORDER", "checked", "ignored");
     settings.abort = is("FAKES_VIOLATIONS", "abort", "record");
     settings.seed = number("FAKES_SEED", 1);
     settings.delay_ns = 1000 * number("FAKES_DELAY_US", 400);

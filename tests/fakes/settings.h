@@ -16,6 +16,7 @@ typedef struct fake_settings {
     bool ipc;         /* handles can be opened by other processes */
     int ipc_error;    /* what opening returns where they cannot */
     bool pinned_only; /* asynchronous copies of pageable memory are a violation */
+    bool order;       /* work on shared memory without an order is a violation */
     bool abort;       /* a violation ends the process */
     uint64_t seed;
     uint64_t delay_ns; /* longest pause before a piece of work */

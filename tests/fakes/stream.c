@@ -81,6 +81,7 @@ forget(fake_stream *stream)
         place = &(*place)->next;
     }
     *place = stream->next;
+    fake_clock_free(&stream->clock);
     free(stream);
     pthread_cond_broadcast(&fake_changed);
 }
@@ -217,6 +218,8 @@ append_wait(fake_stream *stream, const fake_stream *other)
     if (other->done == other->queued) {
         return;
     }
+    fake_clock_merge(&stream->clock, other->clock);
+    fake_clock_know(&stream->clock, other->serial, other->queued);
     wait_op *wait = calloc(1, sizeof(*wait));
     if (wait == NULL) {
         abort();
@@ -249,6 +252,7 @@ fake_push(fake_stream *stream, fake_op *op)
             append_wait(stream, each);
         }
     }
+    fake_order_check(stream, op);
     append(stream, op);
     return op->position;
 }
@@ -269,13 +273,9 @@ fake_drain(fake_stream *stream, uint64_t position)
 }
 
 const char *
-fake_used_by(const char *address, size_t nbytes, uint64_t except,
-             const fake_stream **stream)
+fake_used_by(const char *address, size_t nbytes, const fake_stream **stream)
 {
     for (const fake_stream *each = streams; each != NULL; each = each->next) {
-        if (each->serial == except) {
-            continue;
-        }
         for (const fake_op *op = each->first; op != NULL; op = op->next) {
             for (size_t i = 0; i < op->nuses; i++) {
                 const fake_use *use = &op->uses[i];

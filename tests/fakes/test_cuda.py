@@ -33,6 +33,10 @@ def test_a_wait_is_for_the_latest_record():
     assert play(scenes.waits_for_the_latest_record)[0] == [0, scenes.NOT_READY, 0]
 
 
+def test_work_on_shared_memory_is_ordered():
+    assert play(scenes.orders)[0] == [0, 1]
+
+
 def test_default_stream_is_in_step():
     assert play(scenes.default_stream_is_in_step)[0] == 7
 

@@ -1,0 +1,26 @@
+"""The fakes under the sanitizers, with ranks that are threads of one program."""
+
+import pytest
+
+from tests import fakes
+from tests.c import runner
+
+
+def build_program(sanitizer):
+    """Links threads.c with the fakes of that sanitizer; the path of the program."""
+    paths = fakes.build(sanitizer)
+    program = paths["nccl"].with_name("threads")
+    command = [runner.compiler(), *runner.DEFINITIONS, *runner.WARNINGS, "-O1", "-g"]
+    command += [*runner.SANITIZERS[sanitizer], fakes.HERE / "threads.c"]
+    command += [paths["nccl"], paths["cudart"], "-pthread", "-Wl,-rpath,$ORIGIN"]
+    result = runner.run_quietly([*command, "-o", program])
+    assert result.returncode == 0, result.stdout
+    return program
+
+
+@pytest.mark.parametrize("sanitizer", ["address", "thread"])
+def test_ranks_that_are_threads(sanitizer):
+    if reason := runner.unavailable(sanitizer):
+        pytest.skip(reason)
+    status, output = runner.run(build_program(sanitizer))
+    assert status == 0, output
