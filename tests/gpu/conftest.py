@@ -27,9 +27,18 @@ def _repeats(item):
         return False
     if params.get("size") == 1 and params["backend"] != "one GPU, staged":
         return True
-    return params.get("path") in ("shim", "attributes") and (
-        params.get("size") != 2 or params["backend"] != "one GPU, ipc"
-    )
+    if params.get("path") in ("shim", "attributes"):
+        return params["size"] != 2 or params["backend"] != "one GPU, ipc"
+    return _in_an_order_of_its_own(item.name, params)
+
+
+def _in_an_order_of_its_own(name, params):
+    """Whether NCCL may add up floats of three ranks and more in another order than the
+    contract's reference does: test_reduce.py here tests these sums."""
+    if not (name.startswith("test_reduce_") and params["backend"].endswith("nccl")):
+        return False
+    exact = params.get("dtype", "float").startswith(("int", "uint", "bool"))
+    return params.get("size", 2) > 2 and not exact
 
 
 @pytest.fixture(scope="session")
