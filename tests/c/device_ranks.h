@@ -29,6 +29,7 @@ static struct {
     void (*free)(void *address);
     void (*hold)(pa_cuda_stream stream);
     void (*release)(pa_cuda_stream stream);
+    bool (*fail)(const char *rules);
     size_t (*report_live)(char *text, size_t capacity);
     int (*capture_begin)(pa_cuda_stream stream, int mode);
     int (*capture_end)(pa_cuda_stream stream, fake_graph **graph);
@@ -86,6 +87,7 @@ fill_fakes(void)
         {"fake_free", &fakes.free},
         {"fake_hold", &fakes.hold},
         {"fake_release", &fakes.release},
+        {"fake_fail", &fakes.fail},
         {"fake_report_live", &fakes.report_live},
         {"fake_capture_begin", &fakes.capture_begin},
         {"fake_capture_end", &fakes.capture_end},

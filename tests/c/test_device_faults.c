@@ -252,6 +252,42 @@ no_rank_waits_for_one_that_cannot_enqueue(void)
     }
 }
 
+/* ---- What NCCL sees ---- */
+
+static void
+fail_behind_the_call(device_rank *rank)
+{
+    pa_error error = PA_ERROR_INIT;
+    gathering made;
+    pa_cuda_stream stream = NULL;
+    open_nccl(rank);
+    CHECK_EQUAL(rank->cuda->StreamCreateWithFlags(&stream, PA_CUDA_STREAM_NON_BLOCKING),
+                PA_CUDA_SUCCESS);
+    if (rank->rank == 1) {
+        fakes.hold(stream);
+    }
+    CHECK_EQUAL(gather_on(rank, &made, stream, &error), PA_OK);
+    if (rank->rank == 1) {
+        CHECK(fakes.fail("ncclAsyncError:1:6"));
+    }
+    await_failure(rank);
+    CHECK_EQUAL(rank->status, rank->rank == 1 ? PA_EPEER : PA_EBROKEN);
+    CHECK(strstr(rank->text, "gather: the work of rank 1 on device 1 failed: ") !=
+          NULL);
+    CHECK(strstr(rank->text, "NCCL 2.28.9") != NULL);
+    if (rank->rank == 1) {
+        fakes.release(stream);
+    }
+    gather_end(rank, &made, stream);
+    CHECK_EQUAL(rank->cuda->StreamDestroy(stream), PA_CUDA_SUCCESS);
+}
+
+static void
+what_nccl_sees_later_ends_the_work(void)
+{
+    on_devices(3, 60 * SECOND_NS, NULL, 0, fail_behind_the_call);
+}
+
 /* ---- Fork ---- */
 
 static void
@@ -288,6 +324,7 @@ main(void)
         TESTING(connecting_has_a_deadline),
         TESTING(no_rank_waits_for_one_that_cannot_connect),
         TESTING(no_rank_waits_for_one_that_cannot_enqueue),
+        TESTING(what_nccl_sees_later_ends_the_work),
         TESTING(a_forked_child_leaves_all_alone),
     };
     return TESTING_RUN(cases);

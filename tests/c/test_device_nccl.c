@@ -3,7 +3,7 @@
  */
 #include "device_ranks.h"
 
-#include "comm/broadcast.h"
+#include "base/text.h"
 #include "comm/device/backend.h"
 #include "comm/device/nccl.h"
 #include "math/reduction.h"
@@ -373,6 +373,77 @@ calls_may_take_long(void)
     on_devices(2, 60 * SECOND_NS, many, 0, gather_on);
 }
 
+/* ---- Calls ---- */
+
+/* How often each call of NCCL was made by this process, in a text such as "GroupStart
+ * AllGather AllGather GroupEnd": between the last two syncs of the record. */
+static void
+read_calls(char *text, size_t capacity)
+{
+    char path[256];
+    char line[1024];
+    (void)snprintf(path, sizeof path, "%s/%ld.calls", getenv("FAKES_RECORD"),
+                   (long)getpid());
+    FILE *file = fopen(path, "r");
+    CHECK(file != NULL);
+    text[0] = '\0';
+    while (fgets(line, sizeof line, file) != NULL) {
+        static const char *const names[] = {"GroupStart", "AllGather", "Broadcast",
+                                            "Send",       "Recv",      "GroupEnd"};
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            char field[32];
+            (void)snprintf(field, sizeof field, "\tnccl%s\t", names[i]);
+            if (strstr(line, field) != NULL) {
+                pa_text_append(text, capacity, "%s ", names[i]);
+            }
+        }
+    }
+    (void)fclose(file);
+    (void)truncate(path, 0);
+}
+
+static void
+count_calls(device_rank *rank)
+{
+    memory made;
+    char text[512];
+    open_nccl(rank);
+    read_calls(text, sizeof text);
+    CHECK_TEXT(text, "");
+    memory_make(&made, rank, NULL, false);
+    stream_all(rank, &made, PA_NO_ROOT, PA_NO_ROOT);
+    read_calls(text, sizeof text);
+    CHECK_TEXT(text, "GroupStart AllGather AllGather AllGather GroupEnd ");
+    stream_all(rank, &made, 1, PA_NO_ROOT);
+    read_calls(text, sizeof text);
+    CHECK_TEXT(text, rank->rank == 1 ? "GroupStart Recv Recv Recv GroupEnd "
+                                     : "GroupStart Send Send Send GroupEnd ");
+    check_gathered(&made);
+    memory_free(&made);
+    memory_make(&made, rank, NULL, true); /* nothing on rank 0 */
+    stream_all(rank, &made, PA_NO_ROOT, PA_NO_ROOT);
+    read_calls(text, sizeof text);
+    CHECK_TEXT(text, "GroupStart Broadcast Broadcast Broadcast Broadcast GroupEnd ");
+    check_gathered(&made);
+    memory_free(&made);
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/%ld.calls", getenv("FAKES_RECORD"),
+                   (long)getpid());
+    (void)unlink(path);
+}
+
+static void
+one_launch_moves_a_tree(void)
+{
+    char folder[] = "/tmp/pyaccel-test-XXXXXX";
+    char variable[64];
+    CHECK(mkdtemp(folder) != NULL);
+    (void)snprintf(variable, sizeof variable, "FAKES_RECORD=%s", folder);
+    const char *const variables[] = {variable, NULL};
+    on_devices(2, 60 * SECOND_NS, variables, 0, count_calls);
+    CHECK(rmdir(folder) == 0);
+}
+
 /* ---- Graphs ---- */
 
 static void
@@ -414,6 +485,7 @@ main(void)
         TESTING(all_reduce_as_the_host_does),
         TESTING(only_what_is_the_same_is_reduced),
         TESTING(several_streams_are_in_order),
+        TESTING(one_launch_moves_a_tree),
         TESTING(calls_may_take_long),
         TESTING(work_can_be_captured),
     };

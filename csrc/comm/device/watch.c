@@ -219,12 +219,12 @@ look_at_work(pa_watch *watch, finding *found)
     }
 }
 
-/* Sees what ends work that is unfinished. */
+/* Sees what ends work that is unfinished. Without the lock: the comm's backend may need
+ * another, which the caller holds. */
 static void
-look_at_group(pa_watch *watch, finding *found)
+look_at_group(pa_watch *watch, uint32_t op, finding *found)
 {
     pa_comm *comm = watch->devices->comm;
-    uint32_t op = watch->pending->op;
     char broken[PA_COMM_REASON];
     if (pa_comm_broken(comm, broken, sizeof broken)) {
         found->told = true;
@@ -264,13 +264,13 @@ report(pa_watch *watch, const finding *found)
     }
 }
 
-/* Waits for a change, or so long. Under the lock. */
+/* Waits for a change, or until the next look is due. Under the lock. */
 static void
-pause_for(pa_watch *watch, long ns)
+pause_look(pa_watch *watch)
 {
     struct timespec until;
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += ns;
+    until.tv_nsec += LOOK_NS;
     if (until.tv_nsec >= SECOND_NS) {
         until.tv_nsec -= SECOND_NS;
         until.tv_sec++;
@@ -283,13 +283,16 @@ look(pa_watch *watch)
 {
     finding found = {.status = PA_OK};
     look_at_work(watch, &found);
-    if (found.status == PA_OK && watch->pending != NULL) {
-        look_at_group(watch, &found);
+    uint32_t op = watch->pending != NULL ? watch->pending->op : PA_OP_NONE;
+    (void)pthread_mutex_unlock(&watch->lock);
+    if (found.status == PA_OK && op != PA_OP_NONE) {
+        look_at_group(watch, op, &found);
     }
     if (found.status != PA_OK) {
-        (void)pthread_mutex_unlock(&watch->lock);
         report(watch, &found);
-        (void)pthread_mutex_lock(&watch->lock);
+    }
+    (void)pthread_mutex_lock(&watch->lock);
+    if (found.status != PA_OK) {
         watch->failed = true;
         (void)pthread_cond_broadcast(&watch->changed);
     }
@@ -317,7 +320,7 @@ run(void *argument)
         }
         look(watch);
         if (!watch->stop && watch->pending != NULL && !watch->failed) {
-            pause_for(watch, LOOK_NS);
+            pause_look(watch);
         }
     }
     (void)pthread_mutex_unlock(&watch->lock);
@@ -411,11 +414,13 @@ pa_watch_drain(pa_watch *watch)
     while (watch->pending != NULL && !watch->failed) {
         (void)pthread_cond_wait(&watch->changed, &watch->lock);
     }
-    while (watch->together && !watch->failed && others_work(comm, watch->entered) &&
-           pa_clock_now() < deadline) {
-        pause_for(watch, PEERS_NS);
-    }
+    bool waits = watch->together && !watch->failed;
+    uint64_t entered = watch->entered;
     (void)pthread_mutex_unlock(&watch->lock);
+    const struct timespec pause = {.tv_nsec = PEERS_NS};
+    while (waits && pa_clock_now() < deadline && others_work(comm, entered)) {
+        (void)nanosleep(&pause, NULL);
+    }
 }
 
 void
