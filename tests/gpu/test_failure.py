@@ -61,9 +61,9 @@ def killed_behind():
     here.meet("enqueued")
     if here.rank == 1:
         here.die()
-    here.wait_ended(1)
     with pytest.raises(DistributedPeerError, match="rank 1"):
-        # What waits on the GPU is ended, and the next operation says why.
+        # The news comes to the main thread, wherever it is, or with an operation.
+        here.wait_ended(1)
         torch.cuda.synchronize()
         PartialState().wait_for_everyone()
     expect_broken()
@@ -113,17 +113,20 @@ def no_room():
     torch.cuda.empty_cache()
     # Of a GPU of 80 GB this is less than the result takes.
     torch.cuda.set_per_process_memory_fraction(1e-4 if here.rank == 1 else 1.0)
-    try:
-        with pytest.raises(
-            (torch.cuda.OutOfMemoryError, DistributedOperationException)
-        ):
-            gather(own)
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0)
-    # Nothing had moved, so the group is as good as before.
-    got = gather(own_part(8))
-    assert got.tolist() == [rank for rank in range(here.size) for _ in range(8)]
+    kinds = (torch.cuda.OutOfMemoryError, DistributedOperationException)
+    with pytest.raises(kinds) as caught:
+        gather(own)
+        # Who has room may be told behind the operation.
+        torch.cuda.synchronize()
+        PartialState().wait_for_everyone()
+    torch.cuda.set_per_process_memory_fraction(1.0)
+    assert torch.ones(3, device="cpu").sum().item() == 3
+    assert (own_part(1000) + 1).sum().item() == 1000 * (here.rank + 1)
+    return caught.type.__name__, str(caught.value)
 
 
 def test_no_memory_for_a_result(backend):
-    backend.run(no_room, size=2, own_group=True)
+    told, guilty = backend.run(no_room, size=2, own_group=True)
+    assert guilty[0] == "OutOfMemoryError"
+    assert told[0].startswith("Distributed")
+    assert "rank 1" in told[1]

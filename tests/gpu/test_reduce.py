@@ -1,4 +1,4 @@
-"""Sums of floats over NCCL, which adds in an order of its own, and rounds as it goes."""
+"""Sums of floats over NCCL, which adds in its own order and rounds as it goes."""
 
 import hashlib
 
