@@ -59,10 +59,11 @@ fake_enter(int code)
                            "a fork: the child may not use it",
                            (long)first);
     }
-    if (code != 0) {
-        return code;
+    if ((code & FAKE_LOSES) != 0) {
+        fake_lose(code & ~FAKE_LOSES);
     }
-    return fake_lost();
+    code &= ~FAKE_LOSES;
+    return code != 0 ? code : fake_lost();
 }
 
 int

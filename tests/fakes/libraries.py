@@ -14,7 +14,7 @@ from tests.c import runner
 HERE = Path(__file__).resolve().parent
 BUILD = runner.ROOT / "build" / "fakes"
 
-_COMMON = ["record", "settings"]
+_COMMON = ["fault", "record", "settings"]
 _RUNTIME = [
     "capture",
     "copy",

@@ -23,10 +23,10 @@ static char last_text[256];
 int
 fake_nccl_enter(int code)
 {
-    if (code != 0) {
-        return code;
-    }
-    return fake_enter(0) == 0 ? 0 : PA_NCCL_UNHANDLED_CUDA_ERROR;
+    int cuda = fake_enter(code & FAKE_LOSES ? code : 0);
+    return code != 0   ? code & ~FAKE_LOSES
+           : cuda == 0 ? 0
+                       : PA_NCCL_UNHANDLED_CUDA_ERROR;
 }
 
 static pa_nccl_comm
@@ -281,10 +281,9 @@ int
 ncclCommGetAsyncError(pa_nccl_comm handle, int *state)
 {
     fake_call call;
-    fake_call fault;
     int code = fake_nccl_enter(
         fake_begin(&call, "ncclCommGetAsyncError", "comm=%p", (void *)handle));
-    int asked = fake_begin(&fault, "ncclAsyncError", "%s", "");
+    int asked = fake_fault("ncclAsyncError");
     if (code == 0) {
         pthread_mutex_lock(&fake_lock);
         fake_comm *comm = fake_comm_of(handle, "ncclCommGetAsyncError");

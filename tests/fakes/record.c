@@ -16,81 +16,12 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A fault that is asked for: calls number `first` to `last` of a function. */
-typedef struct rule {
-    char name[64];
-    unsigned long first;
-    unsigned long last;
-    int code;
-    unsigned long calls;
-    struct rule *next;
-} rule;
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static rule *rules;
 static pid_t file_owner;
 static int file = -1;
 static size_t violations;
 static char last_violation[512];
-
-/* Reads "[rank@]name:n[+|*]:code": the nth call fails, or "n+" all from the nth on.
- * False if it is none. */
-static bool
-read_rule(const char *text, size_t length)
-{
-    char copy[128];
-    const char *rank = "";
-    char mark[2] = "";
-    if (length >= sizeof(copy)) {
-        return false;
-    }
-    memcpy(copy, text, length);
-    copy[length] = '\0';
-    char *rest = strchr(copy, '@');
-    if (rest != NULL) {
-        *rest++ = '\0';
-        rank = copy;
-    } else {
-        rest = copy;
-    }
-    rule *made = calloc(1, sizeof(*made));
-    if (made == NULL) {
-        abort();
-    }
-    bool read =
-        sscanf(rest, "%63[^:]:%lu:%d", made->name, &made->first, &made->code) == 3 ||
-        (sscanf(rest, "%63[^:]:%lu%1[+]:%d", made->name, &made->first, mark,
-                &made->code) == 4);
-    const char *own = fake_settings_get()->rank;
-    bool mine = rank[0] == '\0' || (own != NULL && strcmp(own, rank) == 0);
-    if (!read || !mine) {
-        free(made);
-        return read;
-    }
-    made->last = mark[0] == '+' ? (unsigned long)-1 : made->first;
-    made->next = rules;
-    rules = made;
-    return true;
-}
-
-static bool
-read_rules(const char *text)
-{
-    while (rules != NULL) {
-        rule *next = rules->next;
-        free(rules);
-        rules = next;
-    }
-    while (text[0] != '\0') {
-        size_t length = strcspn(text, ", ");
-        if (length > 0 && !read_rule(text, length)) {
-            return false;
-        }
-        text += length + strspn(text + length, ", ");
-    }
-    return true;
-}
 
 static void
 hold_lock(void)
@@ -109,21 +40,6 @@ static void
 start(void)
 {
     pthread_atfork(hold_lock, leave_lock, leave_lock);
-    if (!read_rules(fake_settings_get()->fail)) {
-        fprintf(stderr, "fakes: FAKES_FAIL=%s cannot be read\n",
-                fake_settings_get()->fail);
-        abort();
-    }
-}
-
-bool
-fake_fail(const char *text)
-{
-    pthread_once(&once, start);
-    pthread_mutex_lock(&lock);
-    bool read = read_rules(text);
-    pthread_mutex_unlock(&lock);
-    return read;
 }
 
 static void
@@ -163,23 +79,13 @@ fake_begin(fake_call *call, const char *name, const char *format, ...)
     va_end(list);
     call->name = name;
     pthread_once(&once, start);
-    int code = 0;
-    pthread_mutex_lock(&lock);
-    for (rule *each = rules; each != NULL; each = each->next) {
-        if (strcmp(each->name, name) == 0) {
-            each->calls++;
-            if (each->calls >= each->first && each->calls <= each->last) {
-                code = each->code;
-            }
-        }
-    }
-    pthread_mutex_unlock(&lock);
-    return code;
+    return fake_fault(name);
 }
 
 int
 fake_end(const fake_call *call, int code)
 {
+    code &= ~FAKE_LOSES;
     write_line(call->name, call->arguments, code);
     return code;
 }

@@ -11,6 +11,9 @@ typedef struct fake_call {
     char arguments[240];
 } fake_call;
 
+/* Part of a code that a test asked for: the devices are lost with it. */
+enum { FAKE_LOSES = 1 << 16 };
+
 /* Notes a call and its arguments ("name=value name=value"); the code that it is to fail
  * with, or 0. */
 int
@@ -31,7 +34,12 @@ fake_note(const char *name, const char *format, ...)
 int
 fake_refuse(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* For fakes.h. */
+/* Counts something that may fail, by its name: the code that was asked for, with
+ * FAKE_LOSES or without; 0: none. May end the process. In fault.c. */
+int
+fake_fault(const char *name);
+
+/* As fakes.h declares them. */
 bool
 fake_fail(const char *rules);
 size_t

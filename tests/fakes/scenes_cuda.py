@@ -163,6 +163,15 @@ def is_lost(here):
     return codes, read(device, 8)[0]
 
 
+def fails_late(here):
+    """The codes of a copy that fails on its stream, and of what follows."""
+    cuda = here.cuda
+    source, device, stream = _filled(cuda, 8, 7), cuda.malloc(8), cuda.stream()
+    codes = [cuda.code("MemcpyAsync", device, source, 8, 4, stream)]
+    codes += [cuda.code("StreamSynchronize", stream), cuda.code("SetDevice", 0)]
+    return codes, read(device, 8)[0]
+
+
 def captures(here):
     """A graph of two streams; how large it is, and what launching it does."""
     cuda = here.cuda

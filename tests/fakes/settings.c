@@ -10,10 +10,36 @@ static fake_settings settings;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static const char *
-word(const char *name, const char *usual)
+given(const char *name, const char *usual)
 {
     const char *value = getenv(name);
     return value != NULL && value[0] != '\0' ? value : usual;
+}
+
+/* Of "22809;1@22907" what is for this rank: the last entry that names it, or names no
+ * rank. The text lives as long as the process. */
+static const char *
+word(const char *name, const char *usual)
+{
+    const char *value = given(name, usual);
+    const char *rank = given("RANK", given("LOCAL_RANK", ""));
+    const char *best = usual;
+    size_t length = 0;
+    if (value == NULL || strpbrk(value, ";@") == NULL) {
+        return value;
+    }
+    for (size_t whole; *value != '\0'; value += whole + (value[whole] == ';')) {
+        whole = strcspn(value, ";");
+        const char *at = memchr(value, '@', whole);
+        const char *text = at == NULL ? value : at + 1;
+        size_t named = at == NULL ? 0 : (size_t)(at - value);
+        if (at == NULL || (named == strlen(rank) && strncmp(rank, value, named) == 0)) {
+            best = text;
+            length = whole - (size_t)(text - value);
+        }
+    }
+    char *copy = best == usual ? NULL : strndup(best, length);
+    return copy != NULL ? copy : usual;
 }
 
 /* A whole number; what is none ends the process, since a test would not be what it
@@ -72,11 +98,11 @@ named(const char *entry, size_t length)
 static const char *
 visible(void)
 {
-    const char *all = word("FAKES_VISIBLE", NULL);
+    const char *all = given("FAKES_VISIBLE", NULL);
     if (all == NULL) {
         return getenv("CUDA_VISIBLE_DEVICES");
     }
-    const char *rank = word("LOCAL_RANK", "0");
+    const char *rank = given("LOCAL_RANK", "0");
     for (int skip = atoi(rank); skip > 0 && strchr(all, ';') != NULL; skip--) {
         all = strchr(all, ';') + 1;
     }
@@ -132,9 +158,9 @@ read_all(void)
     settings.driver = (int)number("FAKES_DRIVER_VERSION", 13000);
     settings.nccl = (int)number("FAKES_NCCL_VERSION", 22809);
     settings.polls = (int)number("FAKES_NCCL_POLLS", 3);
-    settings.rank = word("RANK", word("LOCAL_RANK", NULL));
-    settings.record = word("FAKES_RECORD", NULL);
-    settings.fail = word("FAKES_FAIL", "");
+    settings.rank = given("RANK", given("LOCAL_RANK", NULL));
+    settings.record = given("FAKES_RECORD", NULL);
+    settings.fail = given("FAKES_FAIL", "");
     settings.report = !is("FAKES_REPORT", "off", "on");
     read_visible();
 }

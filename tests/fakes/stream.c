@@ -86,6 +86,24 @@ forget(fake_stream *stream)
     pthread_cond_broadcast(&fake_changed);
 }
 
+/* Does a piece of work, unless the devices are gone. What fails here fails as the real
+ * thing does: later, and for all that comes. */
+static void
+run(const fake_stream *stream, fake_op *op)
+{
+    fake_call call;
+    int code = fake_begin(&call, op->name, "stream=%p device=%d position=%llu",
+                          (void *)fake_stream_handle(stream), stream->device,
+                          (unsigned long long)op->position);
+    if (code != 0) {
+        fake_lose(code & ~FAKE_LOSES);
+    }
+    if (fake_lost() == 0) {
+        op->run(op);
+    }
+    fake_end(&call, code);
+}
+
 /* The thread of a stream; ends when the stream is destroyed and has nothing left. */
 static void *
 work(void *argument)
@@ -105,12 +123,7 @@ work(void *argument)
         }
         fake_op *op = stream->first;
         pthread_mutex_unlock(&fake_lock);
-        if (fake_lost() == 0) {
-            op->run(op);
-        }
-        fake_note(op->name, "stream=%p device=%d position=%llu",
-                  (void *)fake_stream_handle(stream), stream->device,
-                  (unsigned long long)op->position);
+        run(stream, op);
         pthread_mutex_lock(&fake_lock);
         stream->first = op->next;
         if (stream->first == NULL) {

@@ -66,6 +66,34 @@ def test_faults():
     assert play(scenes.fails, "cudaMalloc:1:2")[0] == [[0, 0, 0, 2, 0, 0], 2, 0]
 
 
+def test_faults_that_last():
+    assert play(scenes.fails, "", fail="cudaMalloc:2:719!")[0] == [
+        [0, 719, 719],
+        719,
+        719,
+    ]
+    ended = play(scenes.fails, "", fail="cudaMalloc:2:kill", check=False)[0]
+    assert ended.status == -signal.SIGKILL
+    assert play(scenes.fails_late, fail="run.copy:1:700")[0] == [
+        [0, 700, 700],
+        scenes.NEW,
+    ]
+
+
+def test_faults_that_cannot_be_read():
+    for fault in ("cudaMalloc", "cudaMalloc:2", "cudaMalloc:x:2", "cudaMalloc:1:2x"):
+        ended = play(scenes.fails, "", fail=fault, check=False)[0]
+        assert ended.status == -signal.SIGABRT
+        assert f"FAKES_FAIL={fault} cannot be read" in ended.stderr
+
+
+def test_settings_of_one_rank():
+    counts = [
+        len(seen) for _, seen in play(scenes.devices, size=3, devices="2;1@3;2@0")
+    ]
+    assert counts == [2, 3, 0]
+
+
 def test_memory_is_limited_and_reused():
     first, second = play(scenes.is_full, memory=4 << 20)[0]
     assert first == second == 3

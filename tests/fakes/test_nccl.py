@@ -87,7 +87,7 @@ def test_two_ranks_on_one_gpu():
 
 
 def test_different_versions():
-    for state, text, _ in play(scenes.joins, 22907, size=2, nccl_version=22809):
+    for state, text, _ in play(scenes.joins, size=2, nccl_version="22809;1@22907"):
         assert state == 5
         assert "rank 1 version 22907 rank 0 version 22809" in text
 
