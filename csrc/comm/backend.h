@@ -63,9 +63,9 @@ struct pa_comm {
     int rank;
     int size;
     bool closed;
-    bool ending;          /* it is closed because this process is about to end */
-    bool lending_refused; /* some rank could not open what another lent */
-    uint64_t timeout_ns;
+    bool ending;                 /* it is closed because this process is about to end */
+    bool lending_refused;        /* some rank could not open what another lent */
+    _Atomic uint64_t timeout_ns; /* also read by device/watch.c's thread */
     uint64_t patience_ns;
     pa_fork_mark *fork_mark;
     pa_channel *channels;       /* [size] */

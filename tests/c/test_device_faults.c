@@ -137,6 +137,8 @@ hold_one_back(device_rank *rank)
         fakes.hold(stream);
     }
     CHECK_EQUAL(gather_on(rank, &made, stream, &error), PA_OK);
+    (void)pa_barrier(rank->comm, NULL, &error); /* all have begun */
+    pa_comm_set_timeout(rank->comm, SECOND_NS / 2);
     await_failure(rank);
     /* The work of rank 1 has not begun, so it is not late. */
     CHECK_EQUAL(rank->status, rank->rank == 1 ? PA_EBROKEN : PA_ETIMEOUT);
@@ -152,7 +154,7 @@ hold_one_back(device_rank *rank)
 static void
 work_has_a_deadline(void)
 {
-    on_devices(2, SECOND_NS / 2, NULL, 0, hold_one_back);
+    on_devices(2, 60 * SECOND_NS, NULL, 0, hold_one_back);
 }
 
 static void
@@ -169,7 +171,7 @@ static void
 connecting_has_a_deadline(void)
 {
     static const char *const never[] = {"FAKES_NCCL_POLLS=1000000000", NULL};
-    on_devices(2, SECOND_NS / 2, never, 0, open_and_wait);
+    on_devices(2, 2 * SECOND_NS, never, 0, open_and_wait);
 }
 
 /* ---- Calls ---- */
@@ -267,6 +269,8 @@ fail_behind_the_call(device_rank *rank)
         fakes.hold(stream);
     }
     CHECK_EQUAL(gather_on(rank, &made, stream, &error), PA_OK);
+    /* All have begun then; the group may break while some still leave the barrier. */
+    (void)pa_barrier(rank->comm, NULL, &error);
     if (rank->rank == 1) {
         CHECK(fakes.fail("ncclAsyncError:1:6"));
     }
