@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.gather import MIB, TENSORS, part
-from benchmarks.harness.case import LIBRARIES, Case, Goal, Plain, Trial
+from benchmarks.harness.case import LIBRARIES, Case, Goal, Own, Plain, Trial
 from benchmarks.harness.contestants import Contestant, GroupContestant, Server
 from benchmarks.harness.rank import BACKEND, TORCH
 from benchmarks.harness.session import FLOOR, OURS, Session
@@ -198,19 +198,25 @@ def launch() -> Callable[[], Any]:
 
 
 KERNEL = Plain("a kernel's launch and the wait for it", launch)
+# Measured by the contestant torch.distributed, which then has no row of its own.
+NCCL = Own("NCCL's all-gather, as torch.distributed calls it")
 
 
 def cases(setting: Setting) -> list[Case]:
     """All questions of a setting that are timed call by call."""
     alone = setting.gpus == 1
     found = [
-        Case("gather of 8 B", one_tensor(8), floor=KERNEL, goal=Goal(times=1)),
+        Case(
+            "gather of 8 B",
+            one_tensor(8),
+            floor=KERNEL if alone else NCCL,
+            goal=Goal(times=1),
+        ),
         *(
             Case(
                 f"gather of {name}",
                 one_tensor(nbytes),
-                # Between GPUs the floor is NCCL, as torch.distributed calls it.
-                floor=copies(nbytes, RANKS) if alone else None,
+                floor=copies(nbytes, RANKS) if alone else NCCL,
                 goal=Goal(times=1),
             )
             for name, nbytes in {"1 MiB": MIB, "256 MiB": 256 * MIB}.items()
@@ -315,7 +321,9 @@ def measure(
         makers = {
             name: partial(group, server, case) for name, server in contestants.items()
         }
-        if case.floor is not None:
+        if case.floor is NCCL:
+            makers[FLOOR] = makers.pop(TORCH)
+        elif case.floor is not None:
             makers[FLOOR] = partial(session.floor, __name__, case)
         session.contest(__name__, case, makers)
     case = first(setting)

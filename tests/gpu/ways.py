@@ -75,6 +75,9 @@ def on_gpu(function, args):
     with torch.device(device):
         result = function(*args)
     getattr(torch, device.type).synchronize(device)
+    if device.type == "cuda":
+        # Many groups stay alive, and all may be on one GPU.
+        torch.cuda.empty_cache()
     return result
 
 

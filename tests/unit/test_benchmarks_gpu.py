@@ -61,6 +61,19 @@ def test_the_trials_are_right_with_every_contestant(monkeypatch):
         assert ways <= libraries or "first" in case
 
 
+def test_between_gpus_the_floor_is_torchs_own_gather():
+    with Session(quick=True) as session:
+        wanted = "a GPU each: gather of 8 B"
+        gpu.measure(session, gpu.APART, ON_THE_CPU, lambda case: case.name == wanted)
+        rows = {row.library: row for row in session.rows}
+    assert set(rows) == {
+        *("accelerate", "pyaccel", "pyaccel, nccl", "pyaccel, ipc", "pyaccel, staged"),
+        f"floor: {gpu.NCCL.label}",
+    }
+    assert not any(row.error for row in rows.values())
+    assert rows["pyaccel"].to_floor > 0
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for no GPU, and has one")
 def test_without_a_gpu_it_says_so_and_measures_nothing():
     done = subprocess.run(

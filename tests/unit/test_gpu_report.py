@@ -26,6 +26,6 @@ def test_every_part_is_skipped_without_a_gpu(tmp_path):
     for fact in ("date:", "commit:", "torch:", "pyaccel finds:"):
         assert f"\n- {fact}" in text, text
     rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
-    assert len(rows) == 7
+    assert len(rows) == 8
     assert all(row.endswith("| skipped: no GPU |  |") for row in rows)
     assert [path.name for path in tmp_path.iterdir()] == [report.name]
