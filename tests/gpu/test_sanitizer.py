@@ -1,4 +1,4 @@
-"""NVIDIA's compute-sanitizer over a group on one GPU: no access beyond an allocation."""
+"""NVIDIA's compute-sanitizer over a group on one GPU: no access beyond allocations."""
 
 import os
 import shutil
