@@ -7,7 +7,8 @@
 #
 # PYTHON names the interpreter (python3), which must have torch with CUDA; numpy and
 # setuptools for the build. What else is missing is said in the report, and nothing is
-# installed. The exit status is 1 if a part failed.
+# installed. COMMIT names the commit where git does not. The exit status is 1 if a part
+# failed.
 set -uo pipefail
 
 REPORT=$(realpath -m "${1:-gpu-report}")
@@ -103,7 +104,8 @@ part() {
 # Versions and devices as a Markdown list, from torch and from what pyaccel finds.
 machine() {
     printf -- '- date: %s\n' "$(date -u '+%Y-%m-%d %H:%M UTC')"
-    printf -- '- commit: %s\n' "$(git describe --always --dirty --abbrev=40 2>&1)"
+    printf -- '- commit: %s\n' \
+        "${COMMIT:-$(git describe --always --dirty --abbrev=40 2>&1)}"
     printf -- '- kernel: %s, %s CPUs\n' "$(uname -r)" "$(nproc)"
     timeout 60 "$PYTHON" - 2>&1 <<'EOF'
 import platform

@@ -162,6 +162,25 @@ def test_a_tensor_on_another_gpu(apart):
     assert apart.run(on_another_gpu, size=2) == [16, 16]
 
 
+def messages():
+    """From one rank to the next, small and large; the values are those of the call."""
+    group = _group.comm
+    after, before = (here.rank + 1) % here.size, (here.rank - 1) % here.size
+    for count in (1, 5_000, 3_000_000):
+        own = torch.full((count,), here.rank)
+        group.send({"x": own, "y": [own.half()]}, after)
+        own.fill_(-1)
+        got = group.recv(before)
+        expected = torch.full((count,), before, device="cpu")
+        check_same(got["x"].cpu(), expected)
+        check_same(got["y"][0].cpu(), expected.half())
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_messages(backend, size):
+    backend.run(messages, size=size)
+
+
 def ways():
     gather(torch.ones(3))
     return _group.comm.devices()

@@ -28,7 +28,7 @@ class Gpus:
             return machine.needs(size)
         return machine.one_nccl_gpu() if self.way == "nccl" else machine.needs(1)
 
-    def run(self, function, *args, timeout=60.0, **options):
+    def run(self, function, *args, timeout=30.0, **options):
         """`Ranks.run` with tensors that are made on each rank's GPU."""
         __tracebackhide__ = True
         if reason := self.missing(options.get("size", 2)):
