@@ -141,6 +141,10 @@ class TorchTransport:
         self._say_broken(text)
         self._drop()
 
+    def broken(self) -> str | None:
+        """Why the group is broken, if some rank has said so."""
+        return self._broken_text()
+
     def close(self, ending: bool) -> None:
         """Leaves the group; `ending`: as this process is about to end."""
         if self._group is not None:

@@ -310,7 +310,13 @@ get_broken(PyObject *object, void *unused)
     (void)unused;
     char text[PA_COMM_REASON];
     CommObject *self = (CommObject *)object;
-    if (self->comm == NULL || !pa_comm_broken(self->comm, text, sizeof text)) {
+    bool broken = false;
+    if (self->comm != NULL) {
+        pyaccel_comm_borrow(self);
+        broken = pa_comm_broken(self->comm, text, sizeof text);
+        pyaccel_comm_return(self);
+    }
+    if (!broken) {
         Py_RETURN_NONE;
     }
     return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "replace");

@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Time between two questions to the transport of what others have said. */
+enum { HEAR_NS = 250000000 };
+
 typedef struct relay_comm {
     pa_comm base;
     pa_backend backend; /* a table of its own: the name is the transport's */
@@ -21,6 +24,7 @@ typedef struct relay_comm {
     bool owed;        /* it showed a card in a meeting whose cards it has not read */
     bool broken;
     char broken_text[PA_COMM_REASON];
+    uint64_t heard_ns; /* when the transport was last asked what others have said */
 } relay_comm;
 
 /* Breaks the group for the others as well; where the transport has done so already,
@@ -394,10 +398,43 @@ relay_abort(pa_comm *comm, const char *text)
     PyGILState_Release(lock);
 }
 
+/* Breaks the group here if another rank has said that it is broken. Every wait on the
+ * host finds that out by itself, but not who waits for a GPU. */
+static void
+hear(relay_comm *relay)
+{
+    PyGILState_STATE lock = PyGILState_Ensure();
+    uint64_t now = pa_clock_now();
+    if (!relay->broken && now - relay->heard_ns >= HEAR_NS) {
+        relay->heard_ns = now;
+        PyObject *type = NULL;
+        PyObject *value = NULL;
+        PyObject *trace = NULL;
+        PyErr_Fetch(&type, &value, &trace);
+        PyObject *text = PyObject_CallMethod(relay->transport, "broken", NULL);
+        PyObject *bytes =
+            text != NULL && PyUnicode_Check(text) ? PyUnicode_AsUTF8String(text) : NULL;
+        if (bytes != NULL) {
+            (void)snprintf(relay->broken_text, sizeof relay->broken_text, "%s",
+                           PyBytes_AsString(bytes));
+            relay->broken = true;
+        }
+        PyErr_Clear(); /* what cannot be asked has said nothing */
+        Py_XDECREF(bytes);
+        Py_XDECREF(text);
+        PyErr_Restore(type, value, trace);
+    }
+    PyGILState_Release(lock);
+}
+
 static bool
 relay_broken(pa_comm *comm, char *text, size_t capacity)
 {
-    const relay_comm *relay = (const relay_comm *)comm;
+    relay_comm *relay = (relay_comm *)comm;
+    if (!relay->broken && comm->devices != NULL &&
+        !pa_fork_mark_forked(comm->fork_mark)) {
+        hear(relay);
+    }
     (void)snprintf(text, capacity, "%s", relay->broken_text);
     return relay->broken;
 }

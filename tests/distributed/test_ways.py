@@ -1,6 +1,7 @@
 """What a group is told of its GPUs before one is used; no GPU is needed for that."""
 
 from datetime import timedelta
+from threading import Event
 
 import pytest
 import torch
@@ -29,6 +30,25 @@ def test_a_device_is_named_and_ways_are_asked_for(backend):
             "GPUs are set up at the first operation on one",
             "asked for: staged<=4096,ipc",
         ]
+
+
+def hear_of_a_failure():
+    """Rank 1 breaks the group; rank 0 makes no call that would find out."""
+    PartialState()
+    _group.comm.set_device(here.rank)
+    assert _group.comm.broken is None
+    gather(torch.tensor([here.rank]))
+    if here.rank == 1:
+        _group.comm.abort("rank 1 has had enough")
+    pause = Event()
+    while _group.comm.broken is None:
+        pause.wait(0.01)
+    return _group.comm.broken
+
+
+def test_who_waits_for_a_gpu_hears_that_the_group_broke(backend):
+    for text in backend.run(hear_of_a_failure, size=2, own_group=True):
+        assert text == "rank 1 has had enough"
 
 
 def ask_for_nonsense():
