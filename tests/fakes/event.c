@@ -4,6 +4,7 @@
  * was called. */
 #include "runtime.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -75,6 +76,7 @@ new_slot(void)
             return &all[i];
         }
     }
+    fprintf(stderr, "fakes: no room for one more event\n");
     abort();
 }
 

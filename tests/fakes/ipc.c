@@ -5,6 +5,7 @@
  * that opening what was freed is seen. */
 #include "runtime.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -28,12 +29,8 @@ typedef struct handle {
 
 _Static_assert(sizeof(handle) <= PA_CUDA_IPC_BYTES, "a handle has 64 bytes");
 
-static fake_arena table; /* of uint32_t: entry i is 1 while export i is alive */
-static uint32_t exports;
-static struct exported {
-    const fake_block *block;
-    uint64_t serial;
-} *exported;
+/* Of uint32_t, from the second one on: the serial of a live export, or 0. */
+static fake_arena table;
 
 /* A number for the host's name. */
 static uint32_t
@@ -52,36 +49,31 @@ entry_of(uint32_t index)
     return (_Atomic uint32_t *)(void *)table.base + index;
 }
 
-/* With the lock: the entry of a block in the table of exports, new at the first time.
- */
+/* With the lock: the entry of a block in the table, new at the first time. */
 static uint32_t
-export_block(const fake_block *block)
+export_block(fake_block *block)
 {
     if (table.base == NULL) {
         fake_arena_make(&table, "fake exports", TABLE_BYTES, PROT_READ | PROT_WRITE);
     }
-    for (uint32_t i = 0; i < exports; i++) {
-        if (exported[i].block == block && exported[i].serial == block->serial) {
-            return i;
+    for (uint32_t i = 1; block->entry == 0; i++) {
+        if (i >= TABLE_BYTES / sizeof(uint32_t)) {
+            fprintf(stderr, "fakes: no room for one more exported block\n");
+            abort();
+        }
+        if (atomic_load(entry_of(i)) == 0) {
+            atomic_store(entry_of(i), (uint32_t)block->serial);
+            block->entry = i;
         }
     }
-    exported = realloc(exported, (exports + 1) * sizeof(*exported));
-    if (exported == NULL || exports >= TABLE_BYTES / sizeof(uint32_t)) {
-        abort();
-    }
-    exported[exports].block = block;
-    exported[exports].serial = block->serial;
-    atomic_store(entry_of(exports), 1);
-    return exports++;
+    return block->entry;
 }
 
 void
 fake_export_end(const fake_block *block)
 {
-    for (uint32_t i = 0; i < exports; i++) {
-        if (exported[i].block == block && exported[i].serial == block->serial) {
-            atomic_store(entry_of(i), 0);
-        }
+    if (block->entry != 0) {
+        atomic_store(entry_of(block->entry), 0);
     }
 }
 
@@ -128,7 +120,7 @@ cudaIpcGetMemHandle(pa_cuda_ipc_memory *memory, void *address)
         fake_enter(fake_begin(&call, "cudaIpcGetMemHandle", "address=%p", address));
     if (code == 0) {
         pthread_mutex_lock(&fake_lock);
-        const fake_block *block = fake_block_of(address);
+        fake_block *block = fake_block_of(address);
         if (block == NULL || block->kind != FAKE_DEVICE) {
             code = fake_refuse(FAKE_INVALID_VALUE,
                                "cudaIpcGetMemHandle: %p is not in live memory of "
@@ -166,7 +158,8 @@ alive(const handle *read)
         return false;
     }
     size_t inside = read->entry * sizeof(uint32_t) - page;
-    bool result = atomic_load((_Atomic uint32_t *)(void *)(mapped + inside)) == 1;
+    bool result =
+        atomic_load((_Atomic uint32_t *)(void *)(mapped + inside)) == read->serial;
     munmap(mapped, PAGE);
     return result;
 }

@@ -94,6 +94,7 @@ typedef struct fake_block {
     int opened;    /* of an imported block: times that it was opened, and the process */
     int process;   /* and the serial that it is from */
     uint64_t origin;
+    uint32_t entry; /* of memory that was exported: its place in the table; else 0 */
     bool dead;      /* of a tensor: given back, not yet passed by its streams, */
     uint64_t owner; /* of which this one is its own, by its serial */
     fake_mark *marks;

@@ -288,6 +288,23 @@ def tensors(here):
     return found, cuda.text("violations")[0]
 
 
+def records_streams(here):
+    """A tensor that another stream uses by its owner's word: it may die meanwhile, and
+    is given to others once that stream is done."""
+    cuda = here.cuda
+    own, other = cuda.stream(), cuda.stream()
+    source, tensor = _filled(cuda, 8, 7), cuda.fake("alloc", 0, 8, own)
+    cuda.fake("hold", other)
+    cuda.copy(tensor, source, 8, other)
+    cuda.fake("record_stream", tensor, other)
+    cuda.fake("free", tensor)
+    kept = cuda.fake("alloc", 0, 8, own) != tensor
+    cuda.fake("release", other)
+    cuda.wait(other)
+    given = cuda.fake("alloc", 0, 8, own) == tensor
+    return kept, given, cuda.text("violations")[0]
+
+
 def leaves_things(here):
     """One of each that a process can leave behind."""
     cuda = here.cuda
@@ -297,6 +314,7 @@ def leaves_things(here):
     cuda.event()
     cuda.fake("alloc", 0, 8, 0)  # torch's own
     here.nccl.identity()
+    here.nccl.call("GroupStart")
     return cuda.text("report_live")
 
 

@@ -162,19 +162,24 @@ def test_tensors_are_given_on_in_order_of_their_stream():
     assert violations == 0
 
 
+def test_tensors_of_recorded_streams():
+    assert play(scenes.records_streams)[0] == [True, True, 0]
+
+
 def test_what_is_alive(tmp_path):
     ended = play(scenes.leaves_things, check=False, record=tmp_path, report=True)[0]
     count, text = ended.value
-    assert count == 5
+    assert count == 6
     assert sorted(line.split(":")[0] for line in text.splitlines()) == [
         "device memory",
         "event",
+        "group that was started and not ended",
         "pinned memory",
         "stream",
         "unique id that no group has been made with",
     ]
-    assert len(fakes.recorded(tmp_path, "alive")) == 5
-    assert ended.stderr.count("ends with") == 5
+    assert len(fakes.recorded(tmp_path, "alive")) == 6
+    assert ended.stderr.count("ends with") == 6
 
 
 def test_the_record(tmp_path):
