@@ -9,6 +9,7 @@
 #include "comm/device/watch.h"
 
 #include "base/clock.h"
+#include "comm/device/note.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -20,26 +21,17 @@
 /* Time between two looks, as of the host's waiters, and at peers that still work. */
 enum { LOOK_NS = 25000000, PEERS_NS = 2000000, SECOND_NS = 1000000000 };
 
-typedef struct note {
-    struct note *next;
-    pa_cuda_event begin;
-    pa_cuda_event end;
-    uint64_t number; /* of the piece of work */
-    uint32_t op;
-    uint64_t running_ns; /* when the stream was seen to have come so far; 0: not yet */
-} note;
-
 struct pa_watch {
     pa_devices *devices;
     pa_status (*ask)(pa_devices *devices, pa_error *error);
     bool together;
-    note *open;
+    pa_note *open;
     /* Below: under the lock. */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* more work, all work ended, failed, or stop */
-    note *pending;
-    note **last; /* where the next pending note goes */
-    note *free;
+    pa_note *pending;
+    pa_note **last; /* where the next pending note goes */
+    pa_note *free;
     uint64_t entered; /* pieces of work so far */
     bool idle;        /* the thread waits for work */
     bool stop;
@@ -75,43 +67,6 @@ pa_watch_create(pa_devices *devices, pa_status (*ask)(pa_devices *, pa_error *),
 
 /* ---- Notes ---- */
 
-/* Frees a list of notes; `forked`: without calls of CUDA. */
-static void
-notes_destroy(const pa_cuda *cuda, note *list, bool forked)
-{
-    while (list != NULL) {
-        note *gone = list;
-        list = gone->next;
-        if (gone->begin != NULL && !forked) {
-            (void)cuda->EventDestroy(gone->begin);
-        }
-        if (gone->end != NULL && !forked) {
-            (void)cuda->EventDestroy(gone->end);
-        }
-        free(gone);
-    }
-}
-
-static pa_status
-note_make(const pa_cuda *cuda, note **made, pa_error *error)
-{
-    *made = calloc(1, sizeof **made);
-    if (*made == NULL) {
-        return pa_error_set(error, PA_EMEMORY, "no memory to watch over work on GPUs");
-    }
-    unsigned int flags = PA_CUDA_EVENT_DISABLE_TIMING;
-    pa_status status =
-        PA_CUDA(cuda, error, EventCreateWithFlags(&(*made)->begin, flags));
-    if (status == PA_OK) {
-        status = PA_CUDA(cuda, error, EventCreateWithFlags(&(*made)->end, flags));
-    }
-    if (status != PA_OK) {
-        notes_destroy(cuda, *made, false);
-        *made = NULL;
-    }
-    return status;
-}
-
 /* Shows the other ranks how many pieces of work have ended here. Under the lock. */
 static void
 show(pa_watch *watch)
@@ -125,10 +80,10 @@ show(pa_watch *watch)
 
 /* Takes the note at `*place` from the pending ones; the work behind it has ended. Under
  * the lock. */
-static note *
-unlink_note(pa_watch *watch, note **place)
+static pa_note *
+unlink_note(pa_watch *watch, pa_note **place)
 {
-    note *ended = *place;
+    pa_note *ended = *place;
     *place = ended->next;
     if (ended->next == NULL) {
         watch->last = place;
@@ -142,13 +97,13 @@ unlink_note(pa_watch *watch, note **place)
 }
 
 /* A note that is used no more, or NULL. */
-static note *
+static pa_note *
 take_used(pa_watch *watch)
 {
     const pa_cuda *cuda = watch->devices->cuda;
     bool ended = false;
     (void)pthread_mutex_lock(&watch->lock);
-    note *taken = watch->free;
+    pa_note *taken = watch->free;
     if (taken != NULL) {
         watch->free = taken->next;
     } else if (watch->pending != NULL &&
@@ -187,10 +142,10 @@ look_at_work(pa_watch *watch, finding *found)
     const pa_cuda *cuda = watch->devices->cuda;
     pa_comm *comm = watch->devices->comm;
     uint64_t timeout = pa_comm_timeout(comm);
-    note **place = &watch->pending;
+    pa_note **place = &watch->pending;
     pa_error said = PA_ERROR_INIT;
     while (*place != NULL && found->status == PA_OK) {
-        note *at = *place;
+        pa_note *at = *place;
         bool ended = false;
         bool began = at->running_ns != 0;
         found->status = pa_cuda_reached(cuda, at->end, &ended, &said);
@@ -355,7 +310,7 @@ pa_watch_begin(pa_watch *watch, uint32_t op, pa_cuda_stream stream, pa_error *er
         watch->open = take_used(watch);
     }
     if (watch->open == NULL) {
-        PA_TRY(note_make(cuda, &watch->open, error));
+        PA_TRY(pa_note_make(cuda, &watch->open, error));
     }
     watch->open->op = op;
     watch->open->running_ns = 0;
@@ -437,9 +392,9 @@ pa_watch_destroy(pa_watch *watch, bool forked)
         (void)pthread_join(watch->thread, NULL);
     }
     const pa_cuda *cuda = watch->devices->cuda;
-    notes_destroy(cuda, watch->pending, forked);
-    notes_destroy(cuda, watch->free, forked);
-    notes_destroy(cuda, watch->open, forked);
+    pa_notes_destroy(cuda, watch->pending, forked);
+    pa_notes_destroy(cuda, watch->free, forked);
+    pa_notes_destroy(cuda, watch->open, forked);
     if (!forked) {
         /* In a forked child the thread that may hold the lock does not exist. */
         (void)pthread_cond_destroy(&watch->changed);
