@@ -60,7 +60,8 @@ dawdle(fake_stream *stream)
     stream->random ^= stream->random << 13;
     stream->random ^= stream->random >> 7;
     stream->random ^= stream->random << 17;
-    uint64_t pause = longest / 4 + (longest > 0 ? stream->random % longest : 0);
+    uint64_t shortest = longest / 4;
+    uint64_t pause = shortest + stream->random % (longest - shortest + 1);
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     uint64_t ns = (uint64_t)until.tv_nsec + pause;
