@@ -117,6 +117,13 @@ class Positions:
             text += f"; {self._last(first)}"
         return text + (f"; or it was {ranks_in_words(more)}" if more else "")
 
+    def end_of(self, rank: int, known: bool) -> str:
+        """How a rank ended or left, or that nothing but a connection is known of."""
+        if not known:
+            return f"the connection to {self._name(rank)} was lost"
+        how = self._how_left(rank) or "ended without leaving the group"
+        return f"{self._name(rank)} {how}"
+
     def long(self, op: str, waited: float) -> str:
         """For whom this rank has waited so many seconds, and where all are."""
         missing = self.missing()

@@ -21,6 +21,7 @@ from torch import distributed
 from torch.distributed.distributed_c10d import AllToAllOptions, BroadcastOptions
 
 from . import _C
+from ._torch_channels import Channels, OverError, Wait
 from ._torch_positions import STORE_FAILED, Positions
 
 _GRACE = 2.0  # seconds for the others to say that they failed as well
@@ -84,6 +85,7 @@ class TorchTransport:
         self._rank = distributed.get_rank()
         self._size = distributed.get_world_size()
         self._positions = Positions(store, self._rank, self._size)
+        self._channels = Channels(self._group, store, self._positions, self._rank)
         self._warned = 0  # number of the last operation of which a wait was said
         self._scratch = _Scratch(self._rank, [1] * self._size)
         self._works: list[Any] = []  # operations of torch that are not over
@@ -136,6 +138,28 @@ class TorchTransport:
             recv[self._rank][:] = send
         self._finish(op, timeout, patience)
 
+    # ---- Messages between two ranks, called by the core ----
+
+    def put(self, op, timeout, patience, to, flows) -> None:
+        """Sends flows to one rank; their memory is the caller's again at return."""
+        wait = Wait(op, to, self._rank, timeout, patience, self._broken_text)
+        self._message(wait, lambda: self._channels.put(wait, to, flows))
+
+    def take(self, op, timeout, patience, source, nbytes, into) -> None:  # noqa: PLR0917
+        """Fills `into` with the next flow of one rank."""
+        wait = Wait(op, source, self._rank, timeout, patience, self._broken_text)
+        self._message(wait, lambda: self._channels.take(wait, source, nbytes, into))
+
+    def refuse(self, source: int, text: str) -> None:
+        """Tells a rank that a message of its was refused."""
+        self._channels.refuse(source, text)
+
+    def refused(self, to: int) -> str | None:
+        """What that rank has refused since the last call."""
+        return self._channels.refused(to)
+
+    # ---- Ending ----
+
     def abort(self, text: str) -> None:
         """Breaks the group for everybody who waits in it or comes later."""
         self._say_broken(text)
@@ -148,6 +172,7 @@ class TorchTransport:
     def close(self, ending: bool) -> None:
         """Leaves the group; `ending`: as this process is about to end."""
         if self._group is not None:
+            self._channels.flush(lambda: self._broken_text() is not None)
             self._positions.leave(ending)
         self._drop()
 
@@ -214,6 +239,35 @@ class TorchTransport:
             text = self._positions.long(watch.op, waited)
             print(f"pyaccel: {text}", file=sys.stderr)
 
+    def _message(self, wait, move):
+        """Makes one move of a message; Ctrl-C and the deadline end its wait."""
+        error = timed_out = None
+        try:
+            if self._group is not None:
+                move()
+                return
+        except OverError as over:
+            timed_out = over.timed_out
+        except RuntimeError as failure:
+            error = failure
+        except KeyboardInterrupt:
+            self.abort(f"{wait.op} on torch: rank {self._rank} was interrupted")
+            self._leave_memory(wait)
+            raise
+        text = self._broken_text()
+        if text is None:
+            text = self._say_broken(self._channels.reason(wait, bool(timed_out)))
+        self._drop()
+        self._leave_memory(wait)
+        self._raise(text, error)
+
+    @staticmethod
+    def _leave_memory(wait):
+        """Waits until nobody writes to the memory of a wait any more; the connections
+        are being closed."""
+        if wait.job is not None:
+            wait.job.done.wait()
+
     # ---- How it fails ----
 
     def _fail(self, op, timeout, error):
@@ -222,6 +276,10 @@ class TorchTransport:
         if text is None:
             text = self._say_broken(self._reason(op, timeout, timed_out=error is None))
         self._drop()
+        self._raise(text, error)
+
+    @staticmethod
+    def _raise(text, error):
         late = "did not arrive within" in text
         kind = _C.DistributedTimeoutError if late else _C.DistributedPeerError
         raise kind(text) from error
@@ -269,8 +327,9 @@ class TorchTransport:
         group, self._group = self._group, None
         if group is None or not distributed.is_initialized():
             return
-        if self._works or self._broken_text() is not None:
+        if self._works or self._channels.busy() or self._broken_text() is not None:
             self._forget(group)
+        self._channels.close()
         distributed.destroy_process_group(group)
 
     def _forget(self, group):

@@ -2,8 +2,7 @@
 #include "py/relay.h"
 
 #include "base/clock.h"
-#include "comm/backend.h"
-#include "py/relay_card.h"
+#include "py/relay_comm.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -13,24 +12,10 @@
 /* Time between two questions to the transport of what others have said. */
 enum { HEAR_NS = 250000000 };
 
-typedef struct relay_comm {
-    pa_comm base;
-    pa_backend backend; /* a table of its own: the name is the transport's */
-    PyObject *transport;
-    pyaccel_wire_card *wires; /* [size]: of the last meeting */
-    pyaccel_room *rooms;      /* [size] */
-    const char **ahead;       /* [size]: in the blocks, what came with each card */
-    Py_buffer blocks; /* of the last meeting, without the own; `obj` may be NULL */
-    bool owed;        /* it showed a card in a meeting whose cards it has not read */
-    bool broken;
-    char broken_text[PA_COMM_REASON];
-    uint64_t heard_ns; /* when the transport was last asked what others have said */
-} relay_comm;
-
 /* Breaks the group for the others as well; where the transport has done so already,
  * its own text is the one that counts. No exception is set before or after. */
 static void
-tell_others(const relay_comm *relay)
+tell_others(const pyaccel_relay *relay)
 {
     PyErr_Clear();
     PyObject *text = PyUnicode_FromFormat("rank %d failed: %s", relay->base.rank,
@@ -43,8 +28,8 @@ tell_others(const relay_comm *relay)
 }
 
 /* Keeps the exception that is set as the reason why the group is broken. */
-static pa_status
-break_with_exception(relay_comm *relay, pa_error *error)
+pa_status
+pyaccel_relay_break(pyaccel_relay *relay, pa_error *error)
 {
     PyObject *type = NULL;
     PyObject *value = NULL;
@@ -67,8 +52,8 @@ break_with_exception(relay_comm *relay, pa_error *error)
     return pa_error_set(error, PA_EINTERRUPTED, "%s", relay->broken_text);
 }
 
-static pa_status
-check_whole(const relay_comm *relay, uint32_t op, pa_error *error)
+pa_status
+pyaccel_relay_whole(const pyaccel_relay *relay, uint32_t op, pa_error *error)
 {
     if (!relay->broken) {
         return PA_OK;
@@ -79,8 +64,8 @@ check_whole(const relay_comm *relay, uint32_t op, pa_error *error)
 }
 
 /* The deadline of a call in seconds, as Python says it. */
-static double
-timeout_of(const relay_comm *relay)
+double
+pyaccel_relay_timeout(const pyaccel_relay *relay)
 {
     uint64_t timeout_ns = relay->base.timeout_ns;
     return timeout_ns == PA_DEADLINE_NEVER ? (double)INFINITY
@@ -107,8 +92,8 @@ one_piece(const pa_flow *flow, bool fill, char **packed)
 }
 
 /* A view of a flow's bytes, or None. // new; NULL with an exception */
-static PyObject *
-view_of(const pa_flow *flow, bool fill, char **packed)
+PyObject *
+pyaccel_relay_view(const pa_flow *flow, bool fill, char **packed)
 {
     if (flow == NULL || flow->parts == NULL || flow->nbytes == 0) {
         return Py_NewRef(Py_None);
@@ -123,14 +108,14 @@ view_of(const pa_flow *flow, bool fill, char **packed)
 /* ---- Meeting ---- */
 
 static size_t
-block_nbytes(const relay_comm *relay, int rank)
+block_nbytes(const pyaccel_relay *relay, int rank)
 {
     return sizeof(pyaccel_wire_card) + relay->rooms[rank].nbytes;
 }
 
 /* The length of everybody's block. // new; NULL with an exception */
 static PyObject *
-block_sizes(const relay_comm *relay)
+block_sizes(const pyaccel_relay *relay)
 {
     PyObject *sizes = PyList_New(relay->base.size);
     for (int rank = 0; sizes != NULL && rank < relay->base.size; rank++) {
@@ -147,7 +132,7 @@ block_sizes(const relay_comm *relay)
 /* Reads everybody's card out of the others' blocks, in rank order, and learns of each.
  * The blocks stay alive until the next meeting. */
 static int
-read_blocks(relay_comm *relay, PyObject *blocks)
+read_blocks(pyaccel_relay *relay, PyObject *blocks)
 {
     PyBuffer_Release(&relay->blocks);
     if (PyObject_GetBuffer(blocks, &relay->blocks, PyBUF_SIMPLE) < 0) {
@@ -180,11 +165,11 @@ read_blocks(relay_comm *relay, PyObject *blocks)
 
 /* Waits for everybody's card in the meeting in which this rank has shown its own. */
 static int
-call_cards(relay_comm *relay, uint32_t op)
+call_cards(pyaccel_relay *relay, uint32_t op)
 {
-    PyObject *blocks =
-        PyObject_CallMethod(relay->transport, "cards", "sdd", pa_op_text(op),
-                            timeout_of(relay), (double)relay->base.patience_ns / 1e9);
+    PyObject *blocks = PyObject_CallMethod(relay->transport, "cards", "sdd",
+                                           pa_op_text(op), pyaccel_relay_timeout(relay),
+                                           (double)relay->base.patience_ns / 1e9);
     int read = blocks != NULL ? read_blocks(relay, blocks) : -1;
     Py_XDECREF(blocks);
     relay->owed = relay->owed && read < 0;
@@ -193,7 +178,7 @@ call_cards(relay_comm *relay, uint32_t op)
 
 /* Shows the own card, after all have come to a meeting that this rank left early. */
 static int
-call_show(relay_comm *relay, const pa_card *card)
+call_show(pyaccel_relay *relay, const pa_card *card)
 {
     if (relay->owed && call_cards(relay, card->op) < 0) {
         return -1;
@@ -202,13 +187,14 @@ call_show(relay_comm *relay, const pa_card *card)
     pyaccel_wire_write(wire, card);
     bool fits = wire->follows <= relay->rooms[relay->base.rank].nbytes;
     char *packed = NULL;
-    PyObject *ahead = view_of(fits ? card->follows : NULL, true, &packed);
+    PyObject *ahead = pyaccel_relay_view(fits ? card->follows : NULL, true, &packed);
     PyObject *sizes = ahead != NULL ? block_sizes(relay) : NULL;
     PyObject *shown = NULL;
     if (sizes != NULL) {
-        shown = PyObject_CallMethod(
-            relay->transport, "show", "sdy#OO", pa_op_text(card->op), timeout_of(relay),
-            (const char *)wire, (Py_ssize_t)sizeof *wire, ahead, sizes);
+        shown = PyObject_CallMethod(relay->transport, "show", "sdy#OO",
+                                    pa_op_text(card->op), pyaccel_relay_timeout(relay),
+                                    (const char *)wire, (Py_ssize_t)sizeof *wire, ahead,
+                                    sizes);
     }
     free(packed);
     Py_XDECREF(ahead);
@@ -223,12 +209,12 @@ relay_meet(pa_comm *comm, const pa_card *mine, pa_card *all, const pa_hooks *hoo
            pa_error *error)
 {
     (void)hooks;
-    relay_comm *relay = (relay_comm *)comm;
+    pyaccel_relay *relay = (pyaccel_relay *)comm;
     PyGILState_STATE lock = PyGILState_Ensure();
-    pa_status status = check_whole(relay, mine->op, error);
+    pa_status status = pyaccel_relay_whole(relay, mine->op, error);
     if (status == PA_OK) {
         if (call_show(relay, mine) < 0 || call_cards(relay, mine->op) < 0) {
-            status = break_with_exception(relay, error);
+            status = pyaccel_relay_break(relay, error);
         }
         for (int rank = 0; rank < comm->size && status == PA_OK; rank++) {
             all[rank] = pyaccel_wire_read(&relay->wires[rank]);
@@ -242,12 +228,12 @@ static pa_status
 relay_excuse(pa_comm *comm, const pa_card *failed, const pa_hooks *hooks)
 {
     (void)hooks;
-    relay_comm *relay = (relay_comm *)comm;
+    pyaccel_relay *relay = (pyaccel_relay *)comm;
     pa_status status = PA_OK;
     PyGILState_STATE lock = PyGILState_Ensure();
     if (!relay->broken && call_show(relay, failed) < 0) {
         bool interrupted = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
-        status = break_with_exception(relay, NULL);
+        status = pyaccel_relay_break(relay, NULL);
         if (!interrupted) {
             PyErr_Clear(); /* the next call says that the group is broken */
             status = PA_EBROKEN;
@@ -292,7 +278,7 @@ stream_init(relay_stream *s, int size, const pa_flow *send, const pa_flow *recv)
     }
     for (int rank = 0; rank < size; rank++) {
         PyObject *nbytes = PyLong_FromSize_t(recv[rank].nbytes);
-        PyObject *view = view_of(&recv[rank], false, &s->packed[rank]);
+        PyObject *view = pyaccel_relay_view(&recv[rank], false, &s->packed[rank]);
         if (nbytes == NULL || view == NULL) {
             Py_XDECREF(nbytes);
             Py_XDECREF(view);
@@ -301,14 +287,14 @@ stream_init(relay_stream *s, int size, const pa_flow *send, const pa_flow *recv)
         (void)PyList_SetItem(s->sizes, rank, nbytes);
         (void)PyList_SetItem(s->recv, rank, view);
     }
-    s->send = view_of(send, true, &s->packed[size]);
+    s->send = pyaccel_relay_view(send, true, &s->packed[size]);
     return s->send != NULL ? 0 : -1;
 }
 
 /* Whether all that is streamed came ahead, with the cards of the last meeting. Every
  * rank finds the same. */
 static bool
-all_came(relay_comm *relay, const pa_flow *recv)
+all_came(pyaccel_relay *relay, const pa_flow *recv)
 {
     bool all = true;
     for (int rank = 0; rank < relay->base.size; rank++) {
@@ -319,7 +305,7 @@ all_came(relay_comm *relay, const pa_flow *recv)
 }
 
 static void
-take_what_came(const relay_comm *relay, const pa_flow *send, const pa_flow *recv)
+take_what_came(const pyaccel_relay *relay, const pa_flow *send, const pa_flow *recv)
 {
     for (int rank = 0; rank < relay->base.size; rank++) {
         if (recv[rank].parts == NULL) {
@@ -337,15 +323,16 @@ take_what_came(const relay_comm *relay, const pa_flow *send, const pa_flow *recv
 
 /* Calls transport.stream. -1 with an exception */
 static int
-call_stream(relay_comm *relay, uint32_t op, const pa_flow *send, const pa_flow *recv)
+call_stream(pyaccel_relay *relay, uint32_t op, const pa_flow *send, const pa_flow *recv)
 {
     int size = relay->base.size;
     relay_stream s;
     PyObject *done = NULL;
     if (stream_init(&s, size, send, recv) == 0) {
-        done = PyObject_CallMethod(
-            relay->transport, "stream", "sddOOO", pa_op_text(op), timeout_of(relay),
-            (double)relay->base.patience_ns / 1e9, s.send, s.sizes, s.recv);
+        done = PyObject_CallMethod(relay->transport, "stream", "sddOOO", pa_op_text(op),
+                                   pyaccel_relay_timeout(relay),
+                                   (double)relay->base.patience_ns / 1e9, s.send,
+                                   s.sizes, s.recv);
     }
     for (int rank = 0; rank < size && done != NULL; rank++) {
         if (s.packed[rank] != NULL) {
@@ -363,14 +350,14 @@ relay_stream_bytes(pa_comm *comm, uint32_t op, const pa_flow *send, const pa_flo
                    const pa_hooks *hooks, pa_error *error)
 {
     (void)hooks;
-    relay_comm *relay = (relay_comm *)comm;
+    pyaccel_relay *relay = (pyaccel_relay *)comm;
     PyGILState_STATE lock = PyGILState_Ensure();
-    pa_status status = check_whole(relay, op, error);
+    pa_status status = pyaccel_relay_whole(relay, op, error);
     if (status == PA_OK) {
         if (all_came(relay, recv)) {
             take_what_came(relay, send, recv);
         } else if (call_stream(relay, op, send, recv) < 0) {
-            status = break_with_exception(relay, error);
+            status = pyaccel_relay_break(relay, error);
         }
     }
     PyGILState_Release(lock);
@@ -382,7 +369,7 @@ relay_stream_bytes(pa_comm *comm, uint32_t op, const pa_flow *send, const pa_flo
 static void
 relay_abort(pa_comm *comm, const char *text)
 {
-    relay_comm *relay = (relay_comm *)comm;
+    pyaccel_relay *relay = (pyaccel_relay *)comm;
     PyGILState_STATE lock = PyGILState_Ensure();
     if (!relay->broken) {
         relay->broken = true;
@@ -401,7 +388,7 @@ relay_abort(pa_comm *comm, const char *text)
 /* Breaks the group here if another rank has said that it is broken. Every wait on the
  * host finds that out by itself, but not who waits for a GPU. */
 static void
-hear(relay_comm *relay)
+hear(pyaccel_relay *relay)
 {
     PyGILState_STATE lock = PyGILState_Ensure();
     uint64_t now = pa_clock_now();
@@ -430,7 +417,7 @@ hear(relay_comm *relay)
 static bool
 relay_broken(pa_comm *comm, char *text, size_t capacity)
 {
-    relay_comm *relay = (relay_comm *)comm;
+    pyaccel_relay *relay = (pyaccel_relay *)comm;
     if (!relay->broken && comm->devices != NULL &&
         !pa_fork_mark_forked(comm->fork_mark)) {
         hear(relay);
@@ -442,7 +429,7 @@ relay_broken(pa_comm *comm, char *text, size_t capacity)
 static void
 relay_close(pa_comm *comm, bool forked)
 {
-    relay_comm *relay = (relay_comm *)comm;
+    pyaccel_relay *relay = (pyaccel_relay *)comm;
     PyGILState_STATE lock = PyGILState_Ensure();
     if (!forked) {
         PyObject *type = NULL;
@@ -465,7 +452,7 @@ relay_close(pa_comm *comm, bool forked)
 pa_comm *
 pyaccel_relay_create(PyObject *transport, const char *name, int rank, int size)
 {
-    relay_comm *relay = calloc(1, sizeof *relay);
+    pyaccel_relay *relay = calloc(1, sizeof *relay);
     if (relay == NULL) {
         PyErr_NoMemory();
         return NULL;
@@ -475,6 +462,10 @@ pyaccel_relay_create(PyObject *transport, const char *name, int rank, int size)
         .meet = relay_meet,
         .excuse = relay_excuse,
         .stream = relay_stream_bytes,
+        .put = pyaccel_relay_put,
+        .take = pyaccel_relay_take,
+        .taken = pyaccel_relay_taken,
+        .refused = pyaccel_relay_refused,
         .abort = relay_abort,
         .broken = relay_broken,
         .close = relay_close,

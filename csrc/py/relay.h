@@ -17,6 +17,18 @@
  *          sizes: list[int], recv: list[memoryview | None]) -> None
  *       sizes[q] bytes come from rank q: fills recv[q], unless that is None; `send` are
  *       the own bytes, None where sizes of the own rank is 0. Called on every rank.
+ *   put(op: str, timeout: float, patience: float, to: int,
+ *       flows: list[memoryview]) -> None
+ *       Sends each of the flows to one rank, in order. The memory is the caller's again
+ *       at return. These four may be called by several threads at once, though only one
+ *       for a rank and a direction.
+ *   take(op: str, timeout: float, patience: float, source: int, nbytes: int,
+ *        into: memoryview | None) -> None
+ *       Waits for the next flow of that rank, of `nbytes` bytes, and fills `into`.
+ *   refuse(source: int, text: str) -> None
+ *       Tells a rank that a message of its was refused.
+ *   refused(to: int) -> str | None
+ *       What that rank has told so since the last call.
  *   abort(text: str) -> None
  *       Breaks the group for the other ranks, as far as the transport can tell them.
  *   close(ending: bool) -> None
