@@ -33,8 +33,8 @@ _ASK = 0.05  # seconds after which it is asked in any case
 class _Job:
     """One message on its way, and the memory that it is read from or written to."""
 
-    def __init__(self, work: Any, memory: torch.Tensor, then: Callable[[], None]):
-        self.work, self.memory, self.then = work, memory, then
+    def __init__(self, work: Any, memory: torch.Tensor):
+        self.work, self.memory = work, memory
         self.done = Event()
         self.error: RuntimeError | None = None
 
@@ -53,17 +53,9 @@ class _End:
         self._thread.start()
 
     def start(self, work: Any, memory: torch.Tensor) -> _Job:
-        nbytes = len(memory)
         with self.changed:
-            self.pending += nbytes
-
-        def then():
-            with self.changed:
-                self.pending -= nbytes
-                self.error = self.error or job.error
-                self.changed.notify_all()
-
-        job = _Job(work, memory, then)
+            self.pending += len(memory)
+        job = _Job(work, memory)
         self.jobs.put(job)
         return job
 
@@ -78,7 +70,11 @@ class _End:
                 job.work.wait(_FOREVER)
             except RuntimeError as error:
                 job.error = error
-            job.then()
+            job.work = None  # it would keep the connections open
+            with self.changed:
+                self.pending -= len(job.memory)
+                self.error = self.error or job.error
+                self.changed.notify_all()
             job.done.set()
 
 
@@ -167,6 +163,7 @@ class Channels:
 
     def close(self) -> None:
         """Ends the threads; to be called when the connections are closed."""
+        self._group = None  # the last reference keeps its connections open
         ends, self._ends = self._ends, {}
         for end in ends.values():
             end.end()

@@ -301,7 +301,7 @@ pyaccel_call_check(pyaccel_call *call, pa_status status)
         return 0;
     }
     char reason[8];
-    if (pa_comm_broken(call->self->comm, reason, sizeof reason)) {
+    if (pa_comm_broken(call->comm, reason, sizeof reason)) {
         pyaccel_alarm_hear(call->self->alarm);
     }
     (void)pyaccel_error_raise(call->state, status, &call->error);
