@@ -19,6 +19,7 @@ LAYERS = [
     ["pyaccel._world", "pyaccel._devices"],
     ["pyaccel._store"],
     ["pyaccel._rendezvous", "pyaccel._torch_positions"],
+    ["pyaccel._torch_channels"],
     ["pyaccel._torch_transport"],
     ["pyaccel._group"],
     ["pyaccel._process"],
