@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from . import _C, _group
+from . import _C, _gpu_libraries, _group
 from ._process import ProcessMembers, do_nothing
 from ._world import World, find_world
 from .utils.dataclasses import DistributedType
@@ -300,6 +300,7 @@ def _set_up(cpu: bool, options: dict[str, Any]) -> dict[str, Any]:
     _check_gpus(device, distributed_type)
     if parse_flag_from_env("ACCELERATE_CPU_AFFINITY"):
         set_numa_affinity(world.local_rank)
+    _gpu_libraries.prepare()
     _group.join(world, backend, options, device)
     return {
         "_cpu": cpu,

@@ -30,6 +30,14 @@ fake_free(void *address);
 void
 fake_record_stream(void *address, pa_cuda_stream stream);
 
+/* Memory of the host, such as a tensor's of the CPU, that counts as a tensor's of a
+ * device until fake_return; false when memory is short. Work on it that is still queued
+ * then is a violation. */
+bool
+fake_lend(int device, void *address, size_t nbytes);
+void
+fake_return(void *address);
+
 /* The device (as this process counts) whose live memory holds the address; -1: none. */
 int
 fake_device_of(const void *address);

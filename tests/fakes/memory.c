@@ -423,6 +423,62 @@ fake_tensors_release(void)
     }
 }
 
+bool
+fake_lend(int device, void *address, size_t nbytes)
+{
+    pthread_mutex_lock(&fake_lock);
+    fake_block *block = calloc(1, sizeof(*block));
+    fake_block *shadow = block != NULL ? allocate(device, nbytes, FAKE_TENSOR) : NULL;
+    if (shadow != NULL) {
+        block->address = address;
+        block->nbytes = nbytes;
+        block->kind = FAKE_TENSOR;
+        block->device = device;
+        block->shadow = shadow;
+        fake_block_add(block);
+    } else {
+        free(block);
+    }
+    pthread_mutex_unlock(&fake_lock);
+    return shadow != NULL;
+}
+
+void
+fake_return(void *address)
+{
+    pthread_mutex_lock(&fake_lock);
+    fake_block *block = fake_block_of(address);
+    if (block == NULL || block->address != address || block->shadow == NULL) {
+        fake_refuse(0, "fake_return: %p was not lent", address);
+    } else {
+        const fake_stream *stream = NULL;
+        const char *work = fake_used_by(address, block->nbytes, &stream);
+        if (work != NULL) {
+            fake_refuse(0, "fake_return: %s, queued on stream %p, still uses %p", work,
+                        (void *)fake_stream_handle(stream), address);
+        }
+        release(block->shadow);
+        fake_block_remove(block);
+        free(block);
+    }
+    pthread_mutex_unlock(&fake_lock);
+}
+
+const char *
+fake_shown(const char *address, size_t nbytes)
+{
+    pthread_mutex_lock(&fake_lock);
+    const fake_block *block = fake_block_of(address);
+    const fake_block *shadow = block != NULL ? block->shadow : NULL;
+    if (shadow != NULL) {
+        char *copy = shadow->address + (address - block->address);
+        memcpy(copy, address, nbytes);
+        address = copy;
+    }
+    pthread_mutex_unlock(&fake_lock);
+    return address;
+}
+
 int
 fake_device_of(const void *address)
 {

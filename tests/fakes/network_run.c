@@ -157,6 +157,14 @@ take(const fake_comm *comm, const fake_piece *piece)
     return NULL;
 }
 
+/* Where the other ranks find what a piece sends. */
+static uint64_t
+offset_of(const fake_comm *comm, const fake_piece *piece)
+{
+    size_t nbytes = piece->count * fake_element(piece->dtype);
+    return (uint64_t)(fake_shown(piece->send, nbytes) - comm->base);
+}
+
 static bool
 run_collective(fake_comm *comm, const fake_piece *piece)
 {
@@ -169,7 +177,7 @@ run_collective(fake_comm *comm, const fake_piece *piece)
                             .count = piece->count};
     bool reads = piece->kind != FAKE_BROADCAST || piece->root == comm->rank;
     if (reads && piece->count > 0) {
-        own->card.offset = (uint64_t)(piece->send - comm->base);
+        own->card.offset = offset_of(comm, piece);
     }
     atomic_store(&own->arrived, number);
     fake_word_ring(&comm->segment->bell);
@@ -212,7 +220,7 @@ go_on_sending(fake_comm *comm, fake_piece *piece)
             return false;
         }
         channel->nbytes = piece->count * fake_element(piece->dtype);
-        channel->offset = piece->count == 0 ? 0 : (uint64_t)(piece->send - comm->base);
+        channel->offset = piece->count == 0 ? 0 : offset_of(comm, piece);
         piece->number = posted + 1;
         atomic_store(&channel->posted, piece->number);
         return true;

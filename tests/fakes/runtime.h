@@ -98,12 +98,18 @@ typedef struct fake_block {
     bool dead;      /* of a tensor: given back, not yet passed by its streams, */
     uint64_t owner; /* of which this one is its own, by its serial */
     fake_mark *marks;
+    struct fake_block *shadow; /* of lent memory: where other ranks can read it */
     struct fake_block *next;
 } fake_block;
 
 /* With the lock: the live block that holds the address; NULL. */
 fake_block *
 fake_block_of(const void *address);
+
+/* Where other processes find these bytes of a device: the address itself, or for lent
+ * memory a copy that is made now. */
+const char *
+fake_shown(const char *address, size_t nbytes);
 
 /* With the lock: enters a block that was made elsewhere. */
 void

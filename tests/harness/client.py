@@ -33,11 +33,13 @@ class Ranks:
     """Runs functions in groups of forked processes, one process a rank.
 
     The server and its groups stay between runs, so that a run on a warm group takes
-    milliseconds. A group that a test has broken is replaced at the next run.
+    milliseconds. A group that a test has broken is replaced at the next run. Folders of
+    `path` stand before all others on the path of the processes.
     """
 
-    def __init__(self, preload=PRELOAD):
+    def __init__(self, preload=PRELOAD, path=()):
         self._preload = tuple(preload)
+        self._path = tuple(str(folder) for folder in path)
         self._process = None
         self._channel = None
         self._log = None
@@ -72,7 +74,7 @@ class Ranks:
         they are started with, are other groups.
         """
         __tracebackhide__ = True
-        job = _make_job(function, args, env)
+        job = _make_job(function, args, env, self._path)
         start = tuple(sorted((group_env or {}).items()))
         request = Request(job, size, via, start, timeout, check, own_group)
         results, first, late = self._ask(request)
@@ -131,7 +133,7 @@ class Ranks:
             # It lives as long as the server.
             self._log = tempfile.TemporaryFile()  # noqa: SIM115
             command = (
-                f"import sys; sys.path[:] = {sys.path!r}; "
+                f"import sys; sys.path[:] = {[*self._path, *sys.path]!r}; "
                 f"from {__package__}.server import main; "
                 f"main({theirs.fileno()}, {self._preload!r})"
             )
@@ -155,7 +157,7 @@ class Ranks:
         return self._log.read().decode("utf-8", errors="replace")
 
 
-def _make_job(function, args, env):
+def _make_job(function, args, env, path):
     name = getattr(function, "__qualname__", "<unnamed>")
     module = sys.modules.get(getattr(function, "__module__", None))
     if "<" in name or module is None:
@@ -168,7 +170,7 @@ def _make_job(function, args, env):
         file=getattr(module, "__file__", ""),
         name=name,
         arguments=pickle.dumps(args, protocol=5),
-        path=tuple(os.path.abspath(entry) for entry in sys.path),
+        path=tuple(os.path.abspath(entry) for entry in [*path, *sys.path]),
         environment=dict(env or {}),
         directory=os.getcwd(),
     )

@@ -70,11 +70,22 @@ pa_devices_allow_shared(pa_comm *comm, bool allowed, pa_error *error)
     return PA_OK;
 }
 
+/* This rank's device, which is `used` where it had none before the set-up; that also
+ * where memory is short, of which the set-up tells. */
+static int
+own_device(pa_comm *comm, int used)
+{
+    pa_devices *devices = pa_devices_of(comm);
+    if (devices != NULL && devices->device < 0 && !devices->joined) {
+        devices->device = used;
+    }
+    return devices != NULL ? devices->device : used;
+}
+
 uint32_t
 pa_devices_placed(pa_comm *comm, const pa_leaves *leaves)
 {
     uint32_t placed = 0;
-    int own = comm->devices != NULL ? comm->devices->device : -1;
     const pa_place *last = NULL;
     for (size_t i = 0; i < leaves->count; i++) {
         const pa_place *place = leaves->at[i].place;
@@ -82,8 +93,9 @@ pa_devices_placed(pa_comm *comm, const pa_leaves *leaves)
             continue;
         }
         last = place;
-        own = own >= 0 ? own : place->device;
-        placed |= PA_PLACED_DEVICE | (place->device != own ? PA_PLACED_APART : 0);
+        placed |=
+            PA_PLACED_DEVICE |
+            (place->device != own_device(comm, place->device) ? PA_PLACED_APART : 0);
         const pa_cuda *cuda = pa_cuda_get();
         int capturing = PA_CUDA_CAPTURE_NONE;
         if (cuda != NULL &&
