@@ -5,10 +5,10 @@
 
 #include "testing.h"
 
+#include "../fakes/fakes.h"
 #include "comm/backend.h"
 #include "comm/device/devices.h"
 #include "comm/shm/shm.h"
-#include "fakes/fakes.h"
 #include "gpu/nccl.h"
 #include "sys/library.h"
 

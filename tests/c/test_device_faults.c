@@ -30,7 +30,8 @@ gather_on(device_rank *rank, gathering *made, pa_cuda_stream stream, pa_error *e
     made->send = (pa_part){made->own, BYTES, &made->place};
     made->sent = (pa_flow){&made->send, 1, BYTES};
     for (int peer = 0; peer < rank->size; peer++) {
-        made->recv[peer] = (pa_part){made->all + peer * BYTES, BYTES, &made->place};
+        made->recv[peer] =
+            (pa_part){made->all + (ptrdiff_t)peer * BYTES, BYTES, &made->place};
         made->flows[peer] = (pa_flow){&made->recv[peer], 1, BYTES};
     }
     pa_device_work work = {

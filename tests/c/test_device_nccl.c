@@ -238,7 +238,7 @@ put_number(pa_dtype dtype, char *at, int rank, size_t index)
     double wide = number;
     int64_t whole = number;
     if (dtype.code == PA_DTYPE_BOOL) {
-        *at = (index + (size_t)rank) % 3 == 0;
+        *at = (index + (size_t)rank) % 3 == 0 ? '\1' : '\0';
     } else if (dtype.code == PA_DTYPE_FLOAT && dtype.bits == 64) {
         memcpy(at, &wide, sizeof wide);
     } else if (dtype.code == PA_DTYPE_FLOAT || dtype.code == PA_DTYPE_COMPLEX) {

@@ -25,9 +25,20 @@ typedef struct attempt {
     pa_nccl_id id;
 } attempt;
 
-enum { FAILED = 'f', WAITING = 'w', DONE = 'd' };
+static const char failed_letter = 'f';
+static const char waiting_letter = 'w';
+static const char done_letter = 'd';
 
 /* ---- Rounds ---- */
+
+static char
+letter_of(const attempt *mine)
+{
+    if (mine->own != PA_OK) {
+        return failed_letter;
+    }
+    return mine->done ? done_letter : waiting_letter;
+}
 
 /* What the others have said; the own failure is the caller's to report. */
 static pa_status
@@ -35,13 +46,13 @@ judge(attempt *mine, const pa_bytes *all, int size, bool *all_done, pa_error *er
 {
     *all_done = true;
     for (int rank = 0; rank < size; rank++) {
-        char letter = all[rank].nbytes > 0 ? all[rank].data[0] : FAILED;
-        if (letter == FAILED) {
+        char letter = all[rank].nbytes > 0 ? all[rank].data[0] : failed_letter;
+        if (letter == failed_letter) {
             int length = all[rank].nbytes > 0 ? (int)all[rank].nbytes - 1 : 0;
             return pa_error_set(error, PA_EREMOTE, "rank %d: %.*s", rank, length,
                                 all[rank].data + 1);
         }
-        *all_done = *all_done && letter == DONE;
+        *all_done = *all_done && letter == done_letter;
     }
     if (all[0].nbytes == 1 + sizeof mine->id.bytes) {
         memcpy(mine->id.bytes, all[0].data + 1, sizeof mine->id.bytes);
@@ -58,7 +69,7 @@ meet(pa_devices *devices, attempt *mine, bool *all_done, const pa_hooks *hooks,
     const char *from = mine->own == PA_OK ? mine->id.bytes : mine->said.message;
     size_t nbytes =
         mine->own == PA_OK ? sizeof mine->id.bytes : strlen(mine->said.message);
-    text[0] = mine->own != PA_OK ? FAILED : mine->done ? DONE : WAITING;
+    text[0] = letter_of(mine);
     memcpy(text + 1, from, nbytes);
     pa_part part = {text, 1 + nbytes, NULL};
     pa_bytes *all = NULL;
