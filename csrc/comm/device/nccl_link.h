@@ -11,11 +11,12 @@
  *     out is the only one who knows it and ends it without the lock. All others find
  *     the link empty and say that the group is broken.
  *
- * One wait inside NCCL is left. Versions that launch in the call itself, not in a thread,
- * block there while the device's queue of launches is full, and that queue may be full
- * behind the very kernel that is to be aborted. Who aborts therefore waits for the lock
- * for PA_NCCL_LOCK_NS and then goes ahead without it: NCCL raises the flag that ends its
- * kernels before anything else, and nothing but this flag lets the launch return. */
+ * One wait inside NCCL is left. Versions that launch in the call itself, not in a
+ * thread, block there while the device's queue of launches is full, and that queue may
+ * be full behind the very kernel that is to be aborted. Who aborts therefore waits for
+ * the lock for PA_NCCL_LOCK_NS and then goes ahead without it: NCCL raises the flag
+ * that ends its kernels before anything else, and nothing but this flag lets the launch
+ * return. */
 #ifndef PA_COMM_DEVICE_NCCL_LINK_H
 #define PA_COMM_DEVICE_NCCL_LINK_H
 
