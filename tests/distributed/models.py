@@ -3,6 +3,8 @@
 import numpy as np
 import torch
 
+from tests.distributed import values
+
 
 def is_exact(dtype):
     return not (dtype.is_floating_point or dtype.is_complex)
@@ -16,9 +18,15 @@ def refused(dtype, reduction):
 
 def reduced(parts, reduction, scale=1.0):
     """What `reduce` should make of one tensor a rank, by torch or NumPy, in order."""
+    # A GPU divides by a number in another way than a CPU does.
+    result = _reduced([part.cpu() for part in parts], reduction, scale)
+    return values.to_device(result, parts[0].device)
+
+
+def _reduced(parts, reduction, scale):
     dtype = parts[0].dtype
     if dtype.is_complex:
-        whole = reduced([torch.view_as_real(p) for p in parts], reduction, scale)
+        whole = _reduced([torch.view_as_real(p) for p in parts], reduction, scale)
         return torch.view_as_complex(whole)
     if is_exact(dtype):
         # NumPy knows all integers, torch not all unsigned ones.
@@ -55,7 +63,8 @@ def padded(leaf, dim, length, value=0, first=False):
         more = np.full(shape, value, leaf.dtype)
         parts = [more, leaf] if first else [leaf, more]
         return np.concatenate(parts, dim).astype(leaf.dtype)
-    more = in_bits(torch.tensor(value, dtype=leaf.dtype).expand(shape))
+    number = torch.tensor(value, dtype=leaf.dtype, device=leaf.device)
+    more = in_bits(number.expand(shape))
     parts = [more, in_bits(leaf)] if first else [in_bits(leaf), more]
     bits = torch.cat(parts, dim % leaf.ndim)
     return bits.reshape(-1).view(leaf.dtype).reshape(bits.shape[:-1])

@@ -34,15 +34,36 @@ NUMPY_DTYPES = [
 Pair = namedtuple("Pair", "left right")
 
 
+def _on_the_cpu(leaf):
+    return leaf
+
+
+def to_device(leaf, device):
+    """The tensor on the device, moved as bytes: not every dtype has a copy there."""
+    if leaf.device == device:
+        return leaf
+    # A single element may keep a stride that its bytes cannot be viewed with.
+    plain = leaf.clone(memory_format=torch.contiguous_format)
+    flat = plain.reshape(-1).view(torch.uint8).to(device)
+    return flat.view(leaf.dtype).reshape(leaf.shape)
+
+
+# Puts a tensor of the CPU where this run's tensors stand; tests/gpu sets another
+# function in each of its ranks.
+place = _on_the_cpu
+
+
 def tensor(dtype, shape, seed):
     """A tensor of random bits, which includes NaNs of every kind, from a seed."""
     dtype = getattr(torch, dtype)
     generator = torch.Generator().manual_seed(seed)
+    # The bits are the same wherever they stand, so they are always drawn on the CPU.
+    how = {"generator": generator, "dtype": torch.uint8, "device": "cpu"}
     if dtype == torch.bool:
-        return torch.randint(0, 2, shape, generator=generator, dtype=torch.uint8).bool()
+        return place(torch.randint(0, 2, shape, **how).bool())
     count = math.prod(shape) * dtype.itemsize
-    data = torch.randint(0, 256, (count,), generator=generator, dtype=torch.uint8)
-    return data.view(dtype).reshape(shape)
+    data = torch.randint(0, 256, (count,), **how)
+    return place(data.view(dtype).reshape(shape))
 
 
 def array(dtype, shape, seed):
@@ -61,7 +82,7 @@ def bits(value):
     plain = value.detach().as_subclass(torch.Tensor).resolve_conj().resolve_neg()
     # A single element may keep a stride that its bytes cannot be viewed with.
     flat = plain.clone(memory_format=torch.contiguous_format).reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+    return flat.view(torch.uint8).cpu().numpy().tobytes() if flat.numel() else b""
 
 
 def difference(got, expected, where="result"):
@@ -85,8 +106,9 @@ def difference(got, expected, where="result"):
 
 
 def _leaf_difference(got, expected, where):
-    for what in ("dtype", "shape"):
-        ours, theirs = getattr(got, what), getattr(expected, what)
+    for what in ("dtype", "shape", "device"):
+        # Arrays have devices of their own, from NumPy 2 on.
+        ours, theirs = getattr(got, what, None), getattr(expected, what, None)
         if ours != theirs:
             return f"{where} has {what} {ours}, not {theirs}"
     return "" if bits(got) == bits(expected) else f"{where} has other bytes"
@@ -101,7 +123,8 @@ def check_same(got, expected):
 def same_numbers(got, expected):
     """Raise AssertionError if two tensors differ in dtype, shape or a number; what kind
     of NaN something is does not count."""
-    assert (got.dtype, got.shape) == (expected.dtype, expected.shape)
+    for what in ("dtype", "shape", "device"):
+        assert getattr(got, what) == getattr(expected, what)
     if got.dtype.is_complex:
         got, expected = torch.view_as_real(got), torch.view_as_real(expected)
     if got.is_floating_point():
@@ -122,9 +145,10 @@ def joined(parts):
     parts = [p.detach().as_subclass(torch.Tensor) for p in parts]
     shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:])
     data = b"".join(bits(part) for part in parts)
+    home = parts[0].device
     if not data:
-        return torch.empty(shape, dtype=parts[0].dtype)
-    flat = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        return torch.empty(shape, dtype=parts[0].dtype, device=home)
+    flat = torch.frombuffer(bytearray(data), dtype=torch.uint8).to(home)
     return flat.view(parts[0].dtype).reshape(shape)
 
 

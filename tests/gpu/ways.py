@@ -1,6 +1,7 @@
 """Runs functions in ranks whose tensors stand on GPUs, over each way between these."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import pytest
 import torch
@@ -71,7 +72,7 @@ def on_gpu(function, args):
     """In a rank: calls the function with new tensors on the rank's GPU."""
     # Ranks that share a GPU cannot have torch's own group over NCCL.
     device = PartialState(backend="gloo").device
-    values.place = lambda leaf: to_device(leaf, device)
+    values.place = partial(values.to_device, device=device)
     with torch.device(device):
         result = function(*args)
     getattr(torch, device.type).synchronize(device)
@@ -79,11 +80,3 @@ def on_gpu(function, args):
         # Many groups stay alive, and all may be on one GPU.
         torch.cuda.empty_cache()
     return result
-
-
-def to_device(leaf, device):
-    """The tensor on the device, moved as bytes: not every dtype has a copy there."""
-    # A single element may keep a stride that its bytes cannot be viewed with.
-    plain = leaf.clone(memory_format=torch.contiguous_format)
-    flat = plain.reshape(-1).view(torch.uint8).to(device)
-    return flat.view(leaf.dtype).reshape(leaf.shape)
