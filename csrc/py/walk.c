@@ -142,18 +142,37 @@ typedef struct transfer {
     PyObject *keywords; /* {"non_blocking": ...} */
     PyObject *skip;     /* a container of keys, or NULL */
     bool to_cpu;        /* the device is "cpu", whatever its index */
+    PyObject *queueing; /* keywords for tensors of the host, or NULL: as for others */
+    bool *queued;       /* whether a copy was queued with these */
 } transfer;
+
+/* What `to` is called with for an object; NULL with an exception. */
+static PyObject *
+keywords_for(const pyaccel_walk *walk, PyObject *object)
+{
+    const transfer *how = walk->context;
+    if (how->queueing == NULL || !pyaccel_tensor_check(walk->state, object)) {
+        return how->keywords;
+    }
+    PyObject *is_cpu = PyObject_GetAttr(object, walk->state->str_is_cpu);
+    Py_XDECREF(is_cpu); // True and False outlive it
+    if (is_cpu != Py_True) {
+        return is_cpu != NULL ? how->keywords : NULL;
+    }
+    *how->queued = true;
+    return how->queueing;
+}
 
 /* Calls `to`: first as tensors take it, then without the keyword. // new */
 static PyObject *
-call_to(PyObject *to, const transfer *how)
+call_to(PyObject *to, const transfer *how, PyObject *keywords)
 {
     PyObject *arguments = PyTuple_New(1);
     if (arguments == NULL) {
         return NULL;
     }
     (void)PyTuple_SetItem(arguments, 0, Py_NewRef(how->device));
-    PyObject *sent = PyObject_Call(to, arguments, how->keywords);
+    PyObject *sent = PyObject_Call(to, arguments, keywords);
     if (sent == NULL && PyErr_ExceptionMatches(PyExc_TypeError)) {
         PyErr_Clear();
         sent = PyObject_Call(to, arguments, NULL);
@@ -200,7 +219,8 @@ send_whole(const pyaccel_walk *walk, PyObject *object)
         }
         return NULL;
     }
-    PyObject *sent = call_to(to, walk->context);
+    PyObject *keywords = keywords_for(walk, object);
+    PyObject *sent = keywords != NULL ? call_to(to, walk->context, keywords) : NULL;
     Py_DECREF(to);
     return sent;
 }
@@ -223,10 +243,11 @@ static PyObject *
 send_to_device(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
                PyObject *names)
 {
-    static const char *const parameters[] = {"tree", "device", "keywords", "skip_keys"};
-    PyObject *values[4];
+    static const char *const parameters[] = {"tree", "device", "keywords", "skip_keys",
+                                             "settle"};
+    PyObject *values[5];
     pyaccel_state *state = pyaccel_state_get(module);
-    if (pyaccel_arguments_parse("send_to_device", parameters, 4, 4, arguments, count,
+    if (pyaccel_arguments_parse("send_to_device", parameters, 5, 4, arguments, count,
                                 names, values) < 0 ||
         bind_torch(state) < 0) {
         return NULL;
@@ -239,6 +260,15 @@ send_to_device(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
     }
     how.to_cpu = PyUnicode_Compare(spelled, state->str_cpu) == 0;
     Py_DECREF(spelled);
+    bool queued = false;
+    PyObject *settle = values[4] != Py_None ? values[4] : NULL;
+    how.queued = &queued;
+    if (settle != NULL) {
+        how.queueing = Py_BuildValue("{sO}", "non_blocking", Py_True);
+        if (how.queueing == NULL) {
+            return NULL;
+        }
+    }
     pyaccel_walk walk = {
         .state = state,
         .context = &how,
@@ -246,7 +276,16 @@ send_to_device(PyObject *module, PyObject *const *arguments, Py_ssize_t count,
         .whole = send_whole,
         .keep = how.skip != NULL ? is_skipped : NULL,
     };
-    return pyaccel_tree_map(&walk, values[0]);
+    PyObject *sent = pyaccel_tree_map(&walk, values[0]);
+    Py_XDECREF(how.queueing);
+    if (sent != NULL && queued) {
+        PyObject *settled = PyObject_CallFunctionObjArgs(settle, how.device, NULL);
+        if (settled == NULL) {
+            Py_CLEAR(sent);
+        }
+        Py_XDECREF(settled);
+    }
+    return sent;
 }
 
 /* ---- find_batch_size ---- */
@@ -341,8 +380,12 @@ static PyMethodDef walk_methods[] = {
          "The structure with func(leaf, *args, **kwargs) for each leaf that passes\n"
          "test_type (None: that is a tensor).")},
     {"send_to_device", PYACCEL_METHOD(send_to_device), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("send_to_device($module, /, tree, device, keywords, skip_keys)\n--\n\n"
-               "The structure with everything that has a method `to` on the device.")},
+     PyDoc_STR(
+         "send_to_device($module, /, tree, device, keywords, skip_keys,\n"
+         "               settle=None)\n--\n\n"
+         "The structure with everything that has a method `to` on the device. With\n"
+         "settle, tensors of the host are copied without waiting, and then it is\n"
+         "called with the device, if there was one.")},
     {"find_batch_size", PYACCEL_METHOD(find_batch_size), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("find_batch_size($module, /, data)\n--\n\n"
                "The first dimension of the first tensor or array of the structure.")},

@@ -60,7 +60,8 @@ def send_to_device(tensor, device, non_blocking=False, skip_keys=None):
 
     `non_blocking` is handed on to those who know it. The values of mappings under
     `skip_keys`, a key or a list of them, stay where they are. What is on the device
-    already is not copied.
+    already is not copied. Copies of host tensors to a GPU are waited for once, after
+    all, or with `non_blocking` not at all.
     """
     if isinstance(skip_keys, str):
         skip_keys = [skip_keys]
@@ -68,7 +69,23 @@ def send_to_device(tensor, device, non_blocking=False, skip_keys=None):
         device = "npu:0"  # torch_npu knows no device without a number at first
     elif type(device) is int and is_npu_available():
         device = f"npu:{device}"
-    return _C.send_to_device(tensor, device, {"non_blocking": non_blocking}, skip_keys)
+    settle = _wait_for_copies if not non_blocking and _is_gpu(device) else None
+    keywords = {"non_blocking": non_blocking}
+    return _C.send_to_device(tensor, device, keywords, skip_keys, settle)
+
+
+def _is_gpu(device) -> bool:
+    """Whether this names a device of CUDA, as far as can be seen without asking it."""
+    if isinstance(device, torch.device):
+        return device.type == "cuda"
+    if isinstance(device, str):
+        return device.startswith("cuda")
+    return type(device) is int and torch.version.cuda is not None
+
+
+def _wait_for_copies(device) -> None:
+    """Waits for what was copied to a GPU, on the stream that it was copied on."""
+    torch.cuda.current_stream(device).synchronize()
 
 
 def get_data_structure(data):

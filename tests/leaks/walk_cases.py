@@ -50,6 +50,9 @@ def send_to_device(comm, given):
     _C.send_to_device(given.tree, torch.device("cpu"), {}, None)
     _C.send_to_device(given.tree, "meta", {"non_blocking": True}, ["b"])
     _C.send_to_device(given.objects, "cpu", {}, None)
+    _C.send_to_device(given.tree, "meta", {}, None, settle=lambda device: None)
+    with pytest.raises(TypeError):
+        _C.send_to_device(given.tree, "meta", {}, None, settle=abs)
     with pytest.raises(RuntimeError):
         _C.send_to_device(given.tensor, "nowhere", {}, None)
     with pytest.raises(TypeError):
