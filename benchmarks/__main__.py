@@ -18,6 +18,7 @@ NAMES = (
     "broadcast",
     "reduce",
     "trees",
+    "p2p",
     "overtorch",
     "objects",
     "split",
