@@ -20,7 +20,7 @@ typedef struct pyaccel_turn {
 typedef struct pyaccel_end {
     pyaccel_turn turn;
     PyObject *structures; /* owned or NULL: those that the other side has been told, or
-                           * has told: see comm_channel.c */
+                           * has told, by key: see structure.h */
 } pyaccel_end;
 
 typedef struct CommObject {
@@ -129,7 +129,8 @@ pyaccel_comm_ask_ways(PyObject *object, PyObject *rows);
 PyObject *
 pyaccel_comm_devices(PyObject *object, PyObject *unused);
 
-/* Messages between two ranks, of comm_channel.c, as entries of the method table. */
+/* Messages between two ranks, of comm_send.c and comm_recv.c, as entries of the method
+ * table. */
 PyObject *
 pyaccel_comm_send(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
                   PyObject *names);

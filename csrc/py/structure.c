@@ -1,7 +1,7 @@
 /* What is known of a structure without its tensors: see the header.
  *
  * It is a tuple: the containers with None for each leaf, then for each leaf its kind,
- * its bytes an element and its dtype. */
+ * its bytes an element, its dtype and the type of its device. */
 #include "py/structure.h"
 
 #include "base/hash.h"
@@ -10,8 +10,15 @@
 
 #include <stdlib.h>
 
+/* Whether a leaf is a tensor of another device than the CPU. */
+static bool
+is_elsewhere(const pyaccel_leaf *extra)
+{
+    return extra->away || extra->place_at >= 0;
+}
+
 uint64_t
-pyaccel_structure_key(const pa_leaves *leaves)
+pyaccel_structure_key(const pyaccel_leaves *leaves)
 {
     uint64_t key = pa_hash_mix(leaves->structure, leaves->count);
     for (size_t i = 0; i < leaves->count; i++) {
@@ -19,6 +26,7 @@ pyaccel_structure_key(const pa_leaves *leaves)
         uint64_t word = dtype.code | (uint64_t)dtype.bits << 8 |
                         (uint64_t)dtype.lanes << 16 | (uint64_t)dtype.detail << 32;
         key = pa_hash_mix(key, word);
+        key = pa_hash_mix(key, is_elsewhere(&leaves->extra[i]));
     }
     return key;
 }
@@ -90,14 +98,33 @@ empty_tree(pyaccel_state *state, PyObject *tree, size_t count)
     return made;
 }
 
-/* A leaf's kind, bytes an element and dtype. // new */
+/* The type of a leaf's device, such as "cuda"; None for the CPU. // new */
+static PyObject *
+device_type(pyaccel_state *state, const pyaccel_leaf *extra)
+{
+    if (!is_elsewhere(extra)) {
+        return Py_NewRef(Py_None);
+    }
+    PyObject *device = PyObject_GetAttr(extra->source, state->str_device);
+    PyObject *type = device != NULL ? PyObject_GetAttr(device, state->str_type) : NULL;
+    Py_XDECREF(device);
+    return type;
+}
+
+/* A leaf's kind, bytes an element, dtype and device. // new */
 static PyObject *
 describe_leaf(pyaccel_state *state, const pyaccel_leaves *leaves, size_t index)
 {
-    PyObject *dtype = PyObject_GetAttr(leaves->extra[index].source, state->str_dtype);
-    return dtype != NULL ? Py_BuildValue("(inN)", (int)leaves->extra[index].kind,
-                                         (Py_ssize_t)leaves->at[index].itemsize, dtype)
-                         : NULL;
+    const pyaccel_leaf *extra = &leaves->extra[index];
+    PyObject *device = device_type(state, extra);
+    PyObject *dtype =
+        device != NULL ? PyObject_GetAttr(extra->source, state->str_dtype) : NULL;
+    if (dtype == NULL) {
+        Py_XDECREF(device);
+        return NULL;
+    }
+    return Py_BuildValue("(inNN)", (int)extra->kind,
+                         (Py_ssize_t)leaves->at[index].itemsize, dtype, device);
 }
 
 PyObject *
@@ -141,8 +168,9 @@ add_leaf(pyaccel_state *state, PyObject *item, const pa_described_leaf *describe
 {
     int kind = 0;
     Py_ssize_t itemsize = 0;
-    PyObject *dtype = NULL; // borrowed
-    if (!PyArg_ParseTuple(item, "inO", &kind, &itemsize, &dtype)) {
+    PyObject *dtype = NULL;  // borrowed
+    PyObject *device = NULL; // borrowed
+    if (!PyArg_ParseTuple(item, "inOO", &kind, &itemsize, &dtype, &device)) {
         return -1;
     }
     if ((kind != PYACCEL_TENSOR && kind != PYACCEL_ARRAY) || itemsize < 0) {
@@ -196,4 +224,46 @@ pyaccel_structure_leaves(pyaccel_state *state, PyObject *structure,
         }
     }
     return 0;
+}
+
+/* Whether this process has devices of a type, as far as torch says. -1 with an
+ * exception. */
+static int
+has_device(PyObject *type)
+{
+    PyObject *torch = PyImport_ImportModule("torch");
+    PyObject *module = torch != NULL ? PyObject_GetAttr(torch, type) : NULL;
+    PyObject *answer = NULL;
+    Py_XDECREF(torch);
+    if (module != NULL) {
+        answer = PyObject_CallMethod(module, "is_available", NULL);
+        Py_DECREF(module);
+    }
+    if (answer == NULL) {
+        bool silent = PyErr_ExceptionMatches(PyExc_AttributeError) != 0;
+        if (silent) {
+            PyErr_Clear();
+        }
+        return silent ? 1 : -1;
+    }
+    int truth = PyObject_IsTrue(answer);
+    Py_DECREF(answer);
+    return truth;
+}
+
+PyObject *
+pyaccel_structure_settle(PyObject *structure, size_t index, PyObject *made,
+                         pyaccel_state *state)
+{
+    PyObject *item = PyTuple_GetItem(structure, (Py_ssize_t)index + 1); // borrowed
+    PyObject *type = item != NULL ? PyTuple_GetItem(item, 3) : NULL;    // borrowed
+    if (type == NULL) {
+        return NULL;
+    }
+    int has = type == Py_None ? 0 : has_device(type);
+    if (has < 0) {
+        return NULL;
+    }
+    return has == 0 ? Py_NewRef(made)
+                    : PyObject_CallMethodObjArgs(made, state->str_to, type, NULL);
 }

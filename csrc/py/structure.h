@@ -9,10 +9,10 @@
 #include "comm/describe.h"
 #include "py/leaves.h"
 
-/* The key of leaves that were taken from a structure: its containers, kinds of leaves
- * and dtypes. */
+/* The key of leaves that were taken from a structure: its containers, kinds of leaves,
+ * dtypes, and which of them are of other devices than the CPU. */
 uint64_t
-pyaccel_structure_key(const pa_leaves *leaves);
+pyaccel_structure_key(const pyaccel_leaves *leaves);
 
 /* Whether the key says all about the containers of a tree: they are Python's own dicts,
  * lists and tuples, under keys with plain values. Others may have more to them, which
@@ -33,6 +33,12 @@ int
 pyaccel_structure_leaves(pyaccel_state *state, PyObject *structure,
                          pa_describe_reader reader, uint32_t count,
                          pyaccel_leaves *leaves);
+
+/* A result for leaf `index`, `made` on the CPU, on this process' device of the kind
+ * that the leaf came from, if it has one; else itself. // new */
+PyObject *
+pyaccel_structure_settle(PyObject *structure, size_t index, PyObject *made,
+                         pyaccel_state *state);
 
 /* Its containers with nothing in the places of the leaves. // borrowed */
 PyObject *

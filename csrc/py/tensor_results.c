@@ -16,12 +16,14 @@ pack_sizes(int32_t ndim, const int64_t *shape)
     return sizes;
 }
 
-/* torch.empty(sizes, dtype=holder.dtype, device="cpu"). // new */
+/* torch.empty(sizes, dtype=dtype, device="cpu"), of the leaf's dtype. // new */
 static PyObject *
-make_on_cpu(pyaccel_state *state, PyObject *holder, PyObject *sizes)
+make_on_cpu(pyaccel_state *state, const pyaccel_leaf *extra, PyObject *sizes)
 {
     PyObject *made = NULL;
-    PyObject *dtype = PyObject_GetAttr(holder, state->str_dtype);
+    PyObject *dtype = extra->dtype != NULL
+                          ? Py_NewRef(extra->dtype)
+                          : PyObject_GetAttr(extra->holder, state->str_dtype);
     PyObject *positional = PyTuple_Pack(1, sizes);
     PyObject *named = PyDict_New();
     if (dtype != NULL && positional != NULL && named != NULL &&
@@ -62,7 +64,7 @@ pyaccel_tensor_make_by_attributes(pyaccel_state *state, const pyaccel_leaves *le
     if (sizes == NULL) {
         return NULL;
     }
-    PyObject *made = extra->place_at < 0 ? make_on_cpu(state, extra->holder, sizes)
+    PyObject *made = extra->place_at < 0 ? make_on_cpu(state, extra, sizes)
                                          : make_on_device(state, extra->holder, sizes);
     Py_DECREF(sizes);
     if (made == NULL) {

@@ -8,6 +8,8 @@ import torch
 
 from pyaccel import _C, PartialState, _group
 from pyaccel.utils.operations import DistributedOperationException
+from tests.distributed import faraway
+from tests.distributed.paths import every_path, use_path
 from tests.distributed.values import (
     DTYPES,
     NUMPY_DTYPES,
@@ -136,6 +138,39 @@ def collectives_between():
 
 def test_collectives_do_not_disturb_messages(backend):
     backend.run(collectives_between, size=2)
+
+
+def first_by(path):
+    """The receiver has read no tensor before."""
+    use_path(path)
+    group = comm()
+    if here.rank == 0:
+        group.send({"x": tensor("bfloat16", (3, 2), 1)}, 1)
+    else:
+        check_same(group.recv(0), {"x": tensor("bfloat16", (3, 2), 1)})
+
+
+@every_path
+def test_a_receiver_that_never_sent(backend, path):
+    backend.run(first_by, path, size=2, own_group=True)
+
+
+def from_far_away():
+    library = faraway.register()
+    group = comm()
+    if here.rank == 0:
+        group.send({"far": faraway.Faraway(torch.arange(3)), "near": torch.ones(1)}, 1)
+        group.send({"far": torch.arange(3), "near": torch.ones(1)}, 1)
+        got = []
+    else:
+        got = [group.recv(0), group.recv(0)]
+    library._destroy()
+    return [[leaf.device.type for leaf in tree.values()] for tree in got]
+
+
+def test_tensors_arrive_on_the_device_that_they_came_from(backend):
+    _, devices = backend.run(from_far_away, size=2, own_group=True)
+    assert devices == [["faraway", "cpu"], ["cpu", "cpu"]]
 
 
 # ---- What is wrong ----
