@@ -41,11 +41,11 @@ typedef struct pa_backend {
     void (*abort)(pa_comm *comm, const char *text);
     /* (optional, default: false) See pa_comm_broken. */
     bool (*broken)(pa_comm *comm, char *text, size_t capacity);
-    /* (optional, default: nobody is seen to be gone) See pa_comm_gone. */
-    int (*gone)(pa_comm *comm);
+    /* (optional, default: nobody is seen to be gone) See pa_comm_rank_gone. */
+    bool (*gone)(pa_comm *comm, int rank);
     /* (optional, both or none) See pa_comm_show and pa_comm_shown. */
-    void (*show)(pa_comm *comm, uint64_t number);
-    uint64_t (*shown)(pa_comm *comm, int rank);
+    void (*show)(pa_comm *comm, pa_shown what, uint64_t number);
+    uint64_t (*shown)(pa_comm *comm, pa_shown what, int rank);
     /* Leaves the group unless `forked`, and frees what the backend holds, but not the
      * comm itself. Called once. */
     void (*close)(pa_comm *comm, bool forked);

@@ -206,24 +206,37 @@ pa_comm_abort_memory(pa_comm *comm, uint32_t op)
     pa_comm_abort(comm, error.message);
 }
 
+bool
+pa_comm_rank_gone(pa_comm *comm, int rank)
+{
+    return comm->backend->gone != NULL && rank != comm->rank &&
+           comm->backend->gone(comm, rank);
+}
+
 int
 pa_comm_gone(pa_comm *comm)
 {
-    return comm->backend->gone != NULL ? comm->backend->gone(comm) : -1;
+    for (int rank = 0; rank < comm->size; rank++) {
+        if (pa_comm_rank_gone(comm, rank)) {
+            return rank;
+        }
+    }
+    return -1;
 }
 
 void
-pa_comm_show(pa_comm *comm, uint64_t number)
+pa_comm_show(pa_comm *comm, pa_shown what, uint64_t number)
 {
     if (comm->backend->show != NULL) {
-        comm->backend->show(comm, number);
+        comm->backend->show(comm, what, number);
     }
 }
 
 uint64_t
-pa_comm_shown(pa_comm *comm, int rank)
+pa_comm_shown(pa_comm *comm, pa_shown what, int rank)
 {
-    return comm->backend->shown != NULL ? comm->backend->shown(comm, rank) : UINT64_MAX;
+    return comm->backend->shown != NULL ? comm->backend->shown(comm, what, rank)
+                                        : UINT64_MAX;
 }
 
 bool

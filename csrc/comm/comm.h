@@ -187,20 +187,31 @@ pa_comm_abort(pa_comm *comm, const char *text);
 void
 pa_comm_abort_memory(pa_comm *comm, uint32_t op);
 
+/* Whether another rank is seen to have ended or left; as pa_comm_gone. */
+bool
+pa_comm_rank_gone(pa_comm *comm, int rank);
+
 /* The first rank that is seen to have ended or left, or -1; from any thread, but not
  * while or after the comm is closed. Waits for nobody and breaks nothing. */
 int
 pa_comm_gone(pa_comm *comm);
 
-/* Shows a number to the other ranks, which grows; from any thread, but not while or
- * after the comm is closed. */
+/* What a rank shows to the others between meetings: numbers that grow. */
+typedef enum pa_shown {
+    PA_SHOWN_WORK,   /* comm/device/watch.c */
+    PA_SHOWN_CLOSED, /* comm/device/ipc.c */
+    PA_SHOWN_COUNT,
+} pa_shown;
+
+/* Shows a number to the other ranks; from any thread, but not while or after the comm
+ * is closed. */
 void
-pa_comm_show(pa_comm *comm, uint64_t number);
+pa_comm_show(pa_comm *comm, pa_shown what, uint64_t number);
 
 /* The number that a rank has shown last, at first 0; UINT64_MAX where ranks see nothing
  * of each other between meetings. As pa_comm_show. */
 uint64_t
-pa_comm_shown(pa_comm *comm, int rank);
+pa_comm_shown(pa_comm *comm, pa_shown what, int rank);
 
 /* Copies why the group is broken into `text`; false if it is not. */
 bool

@@ -133,7 +133,8 @@ open_library(pa_gpu_kind which, pa_gpu_library *library)
     pa_library_path(library->handle, library->path, sizeof library->path);
     kind->load(library);
     if (library->reason[0] != '\0') {
-        pa_library_close(library->handle);
+        /* Never closed: its code has run, and may have left threads and handlers that
+         * need it. */
         library->handle = NULL;
     }
 }

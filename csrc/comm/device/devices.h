@@ -55,6 +55,7 @@ typedef struct pa_devices {
     /* Each backend's own, NULL where it is off. */
     struct pa_nccl_group *nccl;
     struct pa_ipc_group *ipc;
+    uint64_t ipc_closes; /* how often the way by ipc was closed on this rank */
     struct pa_staging *staging;
     /* What to do when work that was enqueued has failed: see comm/device/watch.h. */
     void (*failed)(void *context, pa_status status, const char *text);

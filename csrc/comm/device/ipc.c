@@ -20,10 +20,10 @@
 #include <string.h>
 #include <time.h>
 
-enum { SLOTS = 2, SLOT_BYTES = 8 << 20, PROBE_BYTES = 64 };
+enum { SLOTS = 2, SLOT_BYTES = 8 << 20, PROBE_BYTES = 64, PAUSE_NS = 100000 };
 
-/* How long the end of a group waits for the devices of others that still read. */
-static const uint64_t readers_ns = UINT64_C(5000000000);
+/* How long the end of a group waits for a device and for the other ranks, each. */
+static const uint64_t closing_ns = UINT64_C(2000000000);
 
 /* What a rank tells the others to open. */
 typedef struct handles {
@@ -42,7 +42,8 @@ typedef struct ipc_buffer {
 
 typedef struct pa_ipc_group {
     ipc_buffer *ranks;     /* [size] */
-    pa_cuda_stream stream; /* for the probe */
+    pa_cuda_stream stream; /* for the probe, */
+    char *probe;           /* [PROBE_BYTES] with pinned memory */
     uint64_t chunk;        /* number of the next one */
 } pa_ipc_group;
 
@@ -56,6 +57,8 @@ make_own(pa_devices *devices, handles *told, pa_error *error)
     ipc_buffer *own = &group->ranks[pa_comm_rank(devices->comm)];
     unsigned int flags = PA_CUDA_EVENT_DISABLE_TIMING | PA_CUDA_EVENT_INTERPROCESS;
     void *memory = NULL;
+    PA_TRY(PA_CUDA(cuda, error, HostAlloc(&memory, PROBE_BYTES, 0)));
+    group->probe = memory;
     PA_TRY(PA_CUDA(cuda, error,
                    StreamCreateWithFlags(&group->stream, PA_CUDA_STREAM_NON_BLOCKING)));
     PA_TRY(PA_CUDA(cuda, error, Malloc(&memory, (size_t)SLOTS * SLOT_BYTES)));
@@ -111,33 +114,38 @@ fill_pattern(char *bytes, int rank)
     }
 }
 
+/* Copies a pattern's bytes from or to the memory on a device, and waits for them. */
 static pa_status
-write_pattern(pa_devices *devices, const pa_hooks *hooks, pa_error *error)
+copy_probe(pa_devices *devices, char *to, const char *from, const pa_hooks *hooks,
+           pa_error *error)
 {
-    char bytes[PROBE_BYTES];
-    int rank = pa_comm_rank(devices->comm);
-    fill_pattern(bytes, rank);
     PA_TRY(PA_CUDA(devices->cuda, error,
-                   MemcpyAsync(devices->ipc->ranks[rank].memory, bytes, sizeof bytes,
-                               PA_CUDA_MEMCPY_DEFAULT, devices->ipc->stream)));
+                   MemcpyAsync(to, from, PROBE_BYTES, PA_CUDA_MEMCPY_DEFAULT,
+                               devices->ipc->stream)));
     return finish_probe(devices, hooks, error);
 }
 
-/* Reads what the others wrote: containers exist where a handle opens and yet leads
- * nowhere. */
+static pa_status
+write_pattern(pa_devices *devices, const pa_hooks *hooks, pa_error *error)
+{
+    pa_ipc_group *group = devices->ipc;
+    int rank = pa_comm_rank(devices->comm);
+    fill_pattern(group->probe, rank);
+    return copy_probe(devices, group->ranks[rank].memory, group->probe, hooks, error);
+}
+
+/* Reads what all wrote: containers exist where a handle opens and yet leads nowhere. */
 static pa_status
 read_patterns(pa_devices *devices, const pa_hooks *hooks, pa_error *error)
 {
+    pa_ipc_group *group = devices->ipc;
     for (int rank = 0; rank < pa_comm_size(devices->comm); rank++) {
         char expected[PROBE_BYTES];
-        char bytes[PROBE_BYTES] = {0};
         fill_pattern(expected, rank);
+        memset(group->probe, 0, PROBE_BYTES);
         PA_TRY(
-            PA_CUDA(devices->cuda, error,
-                    MemcpyAsync(bytes, devices->ipc->ranks[rank].memory, sizeof bytes,
-                                PA_CUDA_MEMCPY_DEFAULT, devices->ipc->stream)));
-        PA_TRY(finish_probe(devices, hooks, error));
-        if (memcmp(bytes, expected, sizeof bytes) != 0) {
+            copy_probe(devices, group->probe, group->ranks[rank].memory, hooks, error));
+        if (memcmp(group->probe, expected, sizeof expected) != 0) {
             return pa_error_set(error, PA_ESYSTEM,
                                 "CUDA IPC shows other bytes than rank %d wrote", rank);
         }
@@ -220,22 +228,100 @@ done:
     return status;
 }
 
-/* Waits until the others have copied what this rank gave them, unless they have ended:
- * its buffer must not go while their devices read it. */
-static void
-await_readers(const pa_devices *devices)
+/* Asks again and again, up to a limit, until the answer is yes. */
+static bool
+await(bool (*question)(const pa_devices *devices), const pa_devices *devices)
 {
-    pa_ipc_group *group = devices->ipc;
-    uint64_t deadline = pa_clock_deadline(readers_ns);
-    struct timespec pause = {.tv_nsec = 100000};
+    uint64_t deadline = pa_clock_deadline(closing_ns);
+    const struct timespec pause = {.tv_nsec = PAUSE_NS};
+    bool answer = question(devices);
+    while (!answer && pa_clock_now() < deadline) {
+        (void)nanosleep(&pause, NULL);
+        answer = question(devices);
+    }
+    return answer;
+}
+
+/* Whether this rank's device has copied all that it was to take from the others. */
+static bool
+own_drained(const pa_devices *devices)
+{
+    const ipc_buffer *own = &devices->ipc->ranks[pa_comm_rank(devices->comm)];
+    bool drained = true;
+    for (int slot = 0; slot < SLOTS; slot++) {
+        drained = drained &&
+                  (own->drained[slot] == NULL ||
+                   devices->cuda->EventQuery(own->drained[slot]) != PA_CUDA_NOT_READY);
+    }
+    return drained;
+}
+
+/* Whether no other rank has the own buffer mapped any more. */
+static bool
+others_closed(const pa_devices *devices)
+{
+    bool closed = true;
     for (int rank = 0; rank < pa_comm_size(devices->comm); rank++) {
-        for (int slot = 0; slot < SLOTS; slot++) {
-            pa_cuda_event drained = group->ranks[rank].drained[slot];
-            while (drained != NULL && pa_clock_now() < deadline &&
-                   devices->cuda->EventQuery(drained) == PA_CUDA_NOT_READY) {
-                (void)nanosleep(&pause, NULL);
+        closed = closed && (rank == pa_comm_rank(devices->comm) ||
+                            pa_comm_rank_gone(devices->comm, rank) ||
+                            pa_comm_shown(devices->comm, PA_SHOWN_CLOSED, rank) >=
+                                devices->ipc_closes);
+    }
+    return closed;
+}
+
+static void
+destroy_events(const pa_cuda *cuda, const ipc_buffer *buffer)
+{
+    for (int slot = 0; slot < SLOTS; slot++) {
+        if (buffer->filled[slot] != NULL) {
+            (void)cuda->EventDestroy(buffer->filled[slot]);
+        }
+        if (buffer->drained[slot] != NULL) {
+            (void)cuda->EventDestroy(buffer->drained[slot]);
+        }
+    }
+}
+
+/* Gives back what the others have lent. */
+static void
+close_others(pa_devices *devices)
+{
+    const pa_cuda *cuda = devices->cuda;
+    for (int rank = 0; rank < pa_comm_size(devices->comm); rank++) {
+        const ipc_buffer *other = &devices->ipc->ranks[rank];
+        if (rank != pa_comm_rank(devices->comm)) {
+            destroy_events(cuda, other);
+            if (other->memory != NULL) {
+                (void)cuda->IpcCloseMemHandle(other->memory);
             }
         }
+    }
+}
+
+/* CUDA leaves open what happens to memory that is freed while another process has it
+ * mapped. So every rank first gives back what it has mapped and says so, and frees its
+ * own when all have. Where some rank does not say so in time, which may still copy, the
+ * own buffer stays until this process ends. */
+static void
+close_entered(pa_devices *devices)
+{
+    const pa_cuda *cuda = devices->cuda;
+    const ipc_buffer *own = &devices->ipc->ranks[pa_comm_rank(devices->comm)];
+    (void)await(own_drained, devices);
+    close_others(devices);
+    pa_comm_show(devices->comm, PA_SHOWN_CLOSED, ++devices->ipc_closes);
+    if (await(others_closed, devices)) {
+        destroy_events(cuda, own);
+        if (own->memory != NULL) {
+            (void)cuda->Free(own->memory);
+        }
+    }
+    if (devices->ipc->stream != NULL) {
+        (void)cuda->StreamDestroy(devices->ipc->stream);
+    }
+    if (devices->ipc->probe != NULL) {
+        (void)cuda->FreeHost(devices->ipc->probe);
     }
 }
 
@@ -243,38 +329,14 @@ static void
 ipc_close(pa_devices *devices, bool forked)
 {
     pa_ipc_group *group = devices->ipc;
-    const pa_cuda *cuda = devices->cuda;
+    int before = -1;
     if (group == NULL) {
         return;
     }
-    int before = -1;
-    bool entered =
-        !forked && pa_cuda_enter(cuda, devices->device, &before, NULL) == PA_OK;
-    if (entered) {
-        await_readers(devices);
-    }
-    for (int rank = 0; entered && rank < pa_comm_size(devices->comm); rank++) {
-        ipc_buffer *buffer = &group->ranks[rank];
-        for (int slot = 0; slot < SLOTS; slot++) {
-            if (buffer->filled[slot] != NULL) {
-                (void)cuda->EventDestroy(buffer->filled[slot]);
-            }
-            if (buffer->drained[slot] != NULL) {
-                (void)cuda->EventDestroy(buffer->drained[slot]);
-            }
-        }
-        if (buffer->memory != NULL) {
-            /* Both wait until the device is done with the memory. */
-            (void)(rank == pa_comm_rank(devices->comm)
-                       ? cuda->Free(buffer->memory)
-                       : cuda->IpcCloseMemHandle(buffer->memory));
-        }
-    }
-    if (entered) {
-        if (group->stream != NULL) {
-            (void)cuda->StreamDestroy(group->stream);
-        }
-        pa_cuda_leave(cuda, before);
+    if (!forked &&
+        pa_cuda_enter(devices->cuda, devices->device, &before, NULL) == PA_OK) {
+        close_entered(devices);
+        pa_cuda_leave(devices->cuda, before);
     }
     free(group->ranks);
     free(group);

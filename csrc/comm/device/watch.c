@@ -72,9 +72,9 @@ static void
 show(pa_watch *watch)
 {
     if (watch->together) {
-        pa_comm_show(watch->devices->comm, watch->pending != NULL
-                                               ? watch->pending->number - 1
-                                               : watch->entered);
+        pa_comm_show(watch->devices->comm, PA_SHOWN_WORK,
+                     watch->pending != NULL ? watch->pending->number - 1
+                                            : watch->entered);
     }
 }
 
@@ -352,7 +352,7 @@ others_work(pa_comm *comm, uint64_t entered)
 {
     char broken[PA_COMM_REASON];
     for (int rank = 0; rank < pa_comm_size(comm); rank++) {
-        if (pa_comm_shown(comm, rank) < entered) {
+        if (pa_comm_shown(comm, PA_SHOWN_WORK, rank) < entered) {
             return pa_comm_gone(comm) < 0 &&
                    !pa_comm_broken(comm, broken, sizeof broken);
         }

@@ -60,8 +60,8 @@ enum { PA_SHM_ABSENT, PA_SHM_PRESENT, PA_SHM_LEFT, PA_SHM_ENDING, PA_SHM_ENDED }
 typedef struct pa_shm_member {
     _Alignas(PA_SHM_LINE) _Atomic uint32_t state;
     _Atomic uint32_t pid;
-    _Atomic uint64_t shown; /* see pa_comm_show */
-    char text[240];         /* how it ended; written before state is PA_SHM_ENDED */
+    _Atomic uint64_t shown[PA_SHOWN_COUNT]; /* see pa_comm_show */
+    char text[232]; /* how it ended; written before state is PA_SHM_ENDED */
 } pa_shm_member;
 
 typedef struct pa_shm_bell {

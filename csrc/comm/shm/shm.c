@@ -115,32 +115,27 @@ shm_broken(pa_comm *comm, char *text, size_t capacity)
     return true;
 }
 
-static int
-shm_gone(pa_comm *comm)
+static bool
+shm_gone(pa_comm *comm, int rank)
 {
     pa_shm *shm = (pa_shm *)comm;
-    for (int rank = 0; rank < comm->size; rank++) {
-        uint32_t state = atomic_load(&shm->map.members[rank].state);
-        if (rank != comm->rank && (state == PA_SHM_LEFT || state == PA_SHM_ENDED ||
-                                   pa_process_ended(shm->pidfds[rank]))) {
-            return rank;
-        }
-    }
-    return -1;
+    uint32_t state = atomic_load(&shm->map.members[rank].state);
+    return state == PA_SHM_LEFT || state == PA_SHM_ENDED ||
+           pa_process_ended(shm->pidfds[rank]);
 }
 
 static void
-shm_show(pa_comm *comm, uint64_t number)
+shm_show(pa_comm *comm, pa_shown what, uint64_t number)
 {
     pa_shm *shm = (pa_shm *)comm;
-    atomic_store(&shm->map.members[comm->rank].shown, number);
+    atomic_store(&shm->map.members[comm->rank].shown[what], number);
 }
 
 static uint64_t
-shm_shown(pa_comm *comm, int rank)
+shm_shown(pa_comm *comm, pa_shown what, int rank)
 {
     pa_shm *shm = (pa_shm *)comm;
-    return atomic_load(&shm->map.members[rank].shown);
+    return atomic_load(&shm->map.members[rank].shown[what]);
 }
 
 static const pa_backend shm_backend = {
