@@ -182,8 +182,10 @@ look_at_group(pa_watch *watch, uint32_t op, finding *found)
     pa_comm *comm = watch->devices->comm;
     char broken[PA_COMM_REASON];
     if (pa_comm_broken(comm, broken, sizeof broken)) {
+        /* Who has seen a peer's end as well says so, though another was faster. */
         found->told = true;
-        found->status = pa_error_set(&found->error, PA_EBROKEN, "%s", broken);
+        found->status = pa_error_set(
+            &found->error, watch->missed ? PA_EPEER : PA_EBROKEN, "%s", broken);
         return;
     }
     int gone = pa_comm_gone(comm);
