@@ -139,8 +139,10 @@ def gather_object(object: Any, *, dst: int | None = None, copy: bool = True):
     """Every process' objects in one list, in rank order.
 
     Lists and tuples are put one after the other; any other object counts as one item of
-    its process. Objects are pickled. With `dst`, a rank, that process alone gets the
-    list and the others get None. Alone, a list or tuple is returned itself.
+    its process. Objects are pickled; tensors of a GPU in them come to the GPU that the
+    receiving process works on, or to the CPU where it has none. With `dst`, a rank,
+    that process alone gets the list and the others get None. Alone, a list or tuple is
+    returned itself.
 
     With `copy=False`, which all processes pass or none, arrays of 4 KiB and more in the
     objects are read-only. On one host each process' arrays then stand in memory once,
@@ -181,7 +183,7 @@ def broadcast(tensor, from_process: int = 0):
 def broadcast_object_list(object_list, from_process: int = 0):
     """Puts one process' objects into the lists of all others, and returns the list.
 
-    The lists must be of one length. Objects are pickled.
+    The lists must be of one length. Objects are pickled, as by `gather_object`.
     """
     comm = _comm()
     is_list = isinstance(object_list, list)
@@ -212,8 +214,9 @@ def reduce(tensor, reduction="mean", scale=1.0):
     `reduction` one of "sum", "mean", "max", "min" and "none", with which each process
     keeps its own; the result is multiplied by `scale`. Every process gets the same
     bits: ranks are taken in their order, 8 and 16 bit floats are summed as float32 and
-    rounded once, and integers wrap. A mean of integers and an order of complex numbers
-    are a ValueError.
+    rounded once, and integers wrap. Where NCCL adds floats of GPUs, order and rounding
+    are its own, the bits still the same everywhere. A mean of integers and an order of
+    complex numbers are a ValueError.
     """
     comm = _comm()
     if comm is not None and debugging():

@@ -1,6 +1,7 @@
 /* csrc/torch: reading and making tensors with an exchange table of our own. */
 #include "testing.h"
 
+#include "torch/devices.h"
 #include "torch/exchange.h"
 #include "torch/shim.h"
 
@@ -110,14 +111,61 @@ without_torch_there_is_no_shim(void)
     pa_shim_close(NULL);
 }
 
+static int
+where(const pa_torch_devices *devices, int32_t type, int32_t id)
+{
+    pa_dl_tensor view = {.device = {type, id}};
+    return pa_torch_devices_where(devices, &view);
+}
+
+static int
+stream_of(int32_t type, int32_t id, void **stream)
+{
+    static char streams[3];
+    *stream = &streams[id];
+    return type == PA_DL_CUDA ? 0 : -1;
+}
+
+static void
+devices_are_where_torch_says(void)
+{
+    pa_dl_exchange table = {.current_stream = stream_of};
+    pa_torch_devices *devices = pa_torch_devices_open(&table);
+    CHECK_EQUAL(where(devices, PA_DL_CPU, 0), PA_TORCH_HOST);
+    CHECK_EQUAL(where(devices, PA_DL_CUDA, 0), 0);
+    CHECK_EQUAL(where(devices, PA_DL_CUDA, 2), 2);
+    CHECK_EQUAL(where(devices, 10, 0), PA_TORCH_AWAY); /* ROCm */
+    void *first = NULL;
+    void *second = NULL;
+    void *expected = NULL;
+    CHECK_EQUAL(pa_torch_devices_stream(devices, 1, &first), 0);
+    CHECK_EQUAL(pa_torch_devices_stream(devices, 2, &second), 0);
+    (void)stream_of(PA_DL_CUDA, 1, &expected);
+    CHECK(first == expected && second != first);
+    pa_torch_devices_close(devices);
+}
+
+static void
+without_a_table_python_is_asked(void)
+{
+    pa_dl_exchange table = {.current_stream = NULL};
+    void *stream = NULL;
+    pa_torch_devices *devices = pa_torch_devices_open(NULL);
+    CHECK_EQUAL(pa_torch_devices_stream(devices, 0, &stream), 1);
+    pa_torch_devices_close(devices);
+    devices = pa_torch_devices_open(&table);
+    CHECK_EQUAL(pa_torch_devices_stream(devices, 0, &stream), 1);
+    pa_torch_devices_close(devices);
+    pa_torch_devices_close(NULL);
+}
+
 int
 main(void)
 {
     static const testing_case cases[] = {
-        TESTING(only_a_known_version_is_used),
-        TESTING(views_are_checked),
-        TESTING(tensors_own_their_block),
-        TESTING(without_torch_there_is_no_shim),
+        TESTING(only_a_known_version_is_used), TESTING(views_are_checked),
+        TESTING(tensors_own_their_block),      TESTING(without_torch_there_is_no_shim),
+        TESTING(devices_are_where_torch_says), TESTING(without_a_table_python_is_asked),
     };
     return TESTING_RUN(cases);
 }

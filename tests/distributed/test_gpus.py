@@ -3,6 +3,7 @@ differs from rank to rank, and what fails."""
 
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -372,6 +373,46 @@ def test_a_dead_peer_is_told_while_work_waits_for_it(gpus):
     told, again = first.value
     assert "rank 1" in told
     assert "rank 1" in again
+
+
+def repeat():
+    """Many calls; what they leave behind, and whether they still hold the tensor."""
+    found = start()
+    own = found.tensor(torch.arange(100), here.rank)
+    strided = found.tensor(torch.arange(100), here.rank)[::2]
+
+    def call():
+        gather({"a": own, "b": [strided]})
+        broadcast(strided, 1)
+        reduce(own, "max")
+        pad_across_processes(own[: here.rank + 1])
+        with pytest.raises(ValueError):
+            reduce(own, "mean")
+        found.synchronize()
+
+    call()
+    before = len(found.cuda.text("report_live")[1].splitlines()), sys.getrefcount(own)
+    for _ in range(50):
+        call()
+    after = len(found.cuda.text("report_live")[1].splitlines()), sys.getrefcount(own)
+    return before, after
+
+
+@every_way
+@every_path
+def test_calls_leave_nothing_behind(gpus, way, path):
+    if path != "exchange" and way != "staged":
+        return
+    for before, after in gpus(by_path, path, repeat, way=way):
+        assert before == after
+
+
+def by_path(path, function):
+    use_path(path)
+    try:
+        return function()
+    finally:
+        use_path("auto")
 
 
 def leave():
