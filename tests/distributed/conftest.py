@@ -61,7 +61,7 @@ def backend(request, ranks):
         return replace(chosen, ranks=ranks)
     fakes = request.getfixturevalue("fakes")
     env = {
-        **environment(devices=on_devices.COUNT, pageable="allowed"),
+        **environment(devices=on_devices.COUNT),
         "PYACCEL_GPU_WAYS": chosen.way,
     }
     return replace(chosen, ranks=fakes, group_env=env)

@@ -25,7 +25,7 @@ def gpus(fakes):
     """Runs functions in groups of their own; settings are those of the fakes."""
 
     def run(function, *args, size=2, way=None, check=True, **settings):
-        settings = {"devices": 4, "pageable": "allowed", **settings}
+        settings = {"devices": 4, **settings}
         env = environment(**settings)
         if way is not None:
             env["PYACCEL_GPU_WAYS"] = way
@@ -173,6 +173,29 @@ def test_kinds_of_tensors(gpus, way):
     padded = [([0.0, -1.0], False, 0), ([1.0, 2.0], False, 1)]
     for rank, outcome in enumerate(gpus(use_kinds_of_tensors, way=way)):
         assert outcome == (expected, False, [0.0, 1.0], padded[rank])
+
+
+def borrow(dst):
+    """A large array and a tensor of a GPU, without copies where that is possible."""
+    found = start()
+    rows = torch.full((20_000,), float(here.rank))
+    own = {"gpu": found.tensor(rows, here.rank), "array": rows.numpy()}
+    got = gather(own, copy=False, dst=dst)
+    if got is None:
+        return None
+    found.synchronize()
+    gpu, array = got["gpu"], got["array"]
+    gpu.add_(0)  # it is its owner's
+    halves = [array[::20_000].tolist(), gpu[::20_000].tolist()]
+    return halves, array.flags.writeable, found.device_of(gpu)
+
+
+@every_way
+@pytest.mark.parametrize("dst", [None, 1])
+def test_without_copies(gpus, way, dst):
+    outcomes = gpus(borrow, dst, way=way)
+    expected = [([[0.0, 1.0]] * 2, False, rank) for rank in range(2)]
+    assert outcomes == (expected if dst is None else [None, expected[1]])
 
 
 def split():
