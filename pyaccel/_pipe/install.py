@@ -1,0 +1,91 @@
+"""Puts a placement into a model: stubs for units, placeholders for what is elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from .link import Link
+from .spec import spec_of
+from .tracked import Tracked
+from .unit import Unit
+
+
+def install(
+    link: Link,
+    model: nn.Module,
+    modules: Mapping[str, nn.Module],
+    owners: Mapping[str, int],
+    shared: Collection[str],
+    label: str,
+) -> dict[str, Unit]:
+    """Makes units of a model's modules and keeps only this rank's parameters.
+
+    `shared` names parameters that code between units reads: they stay on every rank.
+    """
+    kept = set()
+    for name, module in modules.items():
+        for part, parameter in module.named_parameters():
+            if owners[name] == link.rank or f"{name}.{part}" in shared:
+                kept.add(id(parameter))
+    units = {}
+    for name, module in modules.items():
+        units[name] = Unit(f"{label}{name}", module, owners[name], link)
+        module.forward = _stub(units[name])
+        if owners[name] != link.rank:
+            _empty(link, units[name], kept)
+    for module in model.modules():
+        _move(module, link.device)
+    return units
+
+
+def _stub(unit: Unit) -> Any:
+    def forward(*args, **kwargs):
+        return unit(*args, **kwargs)
+
+    # As functools.wraps, for those who ask for the signature.
+    forward.__wrapped__ = unit.forward  # type: ignore[attr-defined]
+    forward.__doc__ = unit.forward.__doc__
+    return forward
+
+
+def _empty(link: Link, unit: Unit, kept: set[int]) -> None:
+    """Replaces parameters of a unit of another rank by placeholders."""
+    for prefix, module in unit.module.named_modules():
+        for part, parameter in list(module._parameters.items()):
+            if parameter is None or id(parameter) in kept:
+                continue
+            if isinstance(parameter, Tracked):
+                continue
+            path = f"{prefix}.{part}" if prefix else part
+            absent = Tracked(link, spec_of(parameter), 1 << unit.owner)
+            absent.absent = f"{unit.name}.{path}"
+            absent.requires_grad_(False)
+            absent._is_param = True  # type: ignore[attr-defined]
+            module._parameters[part] = absent  # type: ignore[assignment]
+            link.learners[absent.absent] = partial(_share, link, unit, path)
+
+
+def _move(module: nn.Module, device: torch.device) -> None:
+    for part, parameter in module._parameters.items():
+        if parameter is not None and not isinstance(parameter, Tracked):
+            parameter.data = parameter.data.to(device)
+    for part, buffer in module._buffers.items():
+        if buffer is not None:
+            module._buffers[part] = buffer.to(device)
+
+
+def _share(link: Link, unit: Unit, path: str, _: str) -> None:
+    """Has a parameter of a unit on every rank, as code between units reads it."""
+    before, _, name = path.rpartition(".")
+    module = unit.module.get_submodule(before)
+    parameter = module._parameters[name]
+    value = parameter.detach() if link.rank == unit.owner else None
+    spec = parameter.spec if isinstance(parameter, Tracked) else spec_of(parameter)
+    now = link.replicate(Tracked(link, spec, 1 << unit.owner, value))
+    if isinstance(parameter, Tracked):
+        module._parameters[name] = nn.Parameter(now, requires_grad=False)

@@ -1,0 +1,162 @@
+"""A model that ranks run together: what calling it does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import session
+from .chunks import CannotCut, Chunk, Cut
+from .kept import Kept
+from .link import Absent, Link, Stopped
+from .merge import CannotMerge, Outline, is_open, merge, ways
+from .session import Again, Inputs
+from .unit import Mispredicted, Unit
+
+
+class Prepared:
+    """The placement of a model and the way it is called."""
+
+    def __init__(
+        self,
+        name: str,
+        model: nn.Module,
+        link: Link,
+        units: dict[str, Unit],
+        num_chunks: int,
+        gather_output: bool,
+        chunk_spec: Mapping[str, Any] | None,
+    ):
+        self.name = name  # the same on every rank
+        self.model = model
+        self.link = link
+        self.units = units
+        self.num_chunks = num_chunks
+        self.gather_output = gather_output
+        self.chunk_spec = chunk_spec
+        self.forward = model.forward
+        self.whole = False  # batches go through as one chunk
+        self.compares = True  # shapes for different numbers of samples, where needed
+        self._confirmed: set[Any] = set()
+        self._known_ways: dict[Any, list[int]] = {}
+        self._said: set[str] = set()
+        link.learners[name] = self._learn
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The model's forward in chunks, with the main process' inputs."""
+        link = self.link
+        if link.calls:
+            # Within `generate` or another model: its placeholders are enough.
+            return self.forward(*args, **kwargs)
+        self.check_gradients()
+        return session.call(
+            link, (args, kwargs), self._forward, self.learn, self._confirmed
+        )
+
+    def check_gradients(self) -> None:
+        """Refuses training, which would need the way back through other ranks."""
+        if torch.is_grad_enabled() and self.model.training:
+            raise NotImplementedError(
+                "a model prepared by prepare_pippy computes no gradients: call "
+                "model.eval(), or run it under torch.no_grad()"
+            )
+
+    # ---- One attempt ----
+
+    def _forward(self, inputs: Inputs) -> Any:
+        link = self.link
+        cut = self._cut(inputs.args, inputs.kwargs)
+        chunks, rows = self.chunks(cut, 1 if self.whole else self.num_chunks)
+        outlines = []
+        for args, kwargs in chunks:
+            outlines.append(Outline(self.forward(*args, **kwargs)))
+            outlines[-1].route(link, self.gather_output)
+        how = self._ways(inputs, cut, outlines, rows)
+        self.keep_caches(outlines, rows)
+        if self.gather_output or link.rank == link.size - 1:
+            return merge(outlines, rows, how)
+        return None
+
+    def _cut(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Cut:
+        return Cut(args, kwargs, self.chunk_spec, self.forward, self._main_input)
+
+    @property
+    def _main_input(self) -> str | None:
+        return getattr(self.model, "main_input_name", None)
+
+    def chunks(self, cut: Cut, count: int) -> tuple[list[Chunk], list[int]]:
+        """The chunks of a call and their samples; one chunk if it cannot be cut."""
+        try:
+            return cut.into(count)
+        except CannotCut as reason:
+            self.say(f"the batch goes through as one chunk, because {reason}")
+            return cut.into(1)
+
+    def _ways(
+        self, inputs: Inputs, cut: Cut, outlines: list[Outline], rows: list[int]
+    ) -> list[int]:
+        """How the chunks' outputs are merged: found once for inputs of a kind."""
+        if len(outlines) == 1:
+            return []
+        key = (inputs.signature, tuple(rows))
+        found = self._known_ways.get(key)
+        if found is None:
+            beside = None
+            alike = len(set(rows)) == 1 and is_open(outlines[0], rows[0])
+            if alike and self.compares and not cut.is_bound:
+                beside = self._run_beside(cut, rows[0])
+            try:
+                found = ways(outlines, rows, beside)
+            except CannotMerge as reason:
+                raise self.as_whole(str(reason)) from reason
+            self._known_ways[key] = found
+        return found
+
+    def _run_beside(self, cut: Cut, rows: int) -> tuple[Outline, int]:
+        """The output for another number of samples than a chunk has."""
+        self.link.unsure = True
+        count = 1 if rows > 1 else 2
+        args, kwargs = cut.first(count)
+        try:
+            return Outline(self.forward(*args, **kwargs)), count
+        except (Stopped, Absent, Mispredicted):
+            raise
+        except Exception as error:
+            # The model refuses so many samples, as some do: nothing to compare with.
+            raise Again(("assume", self.name)) from error
+
+    def as_whole(self, reason: str) -> Exception:
+        """What to raise for the next attempt not to cut the batch."""
+        self.say(f"the batch goes through as one chunk, because {reason}")
+        return Again(("whole", self.name))
+
+    def keep_caches(self, outlines: list[Outline], rows: list[int]) -> None:
+        """Has caches stay where they are, behind one object for all chunks."""
+        for place in range(len(outlines[0].caches)):
+            self.link.kept += 1
+            parts = [outline.caches[place] for outline in outlines]
+            outlines[0].caches[place] = Kept(self.link.kept, parts, rows)
+
+    # ---- What attempts show ----
+
+    def learn(self, demand: tuple[str, str]) -> None:
+        """Does what lets the next attempt go on."""
+        kind, target = demand
+        self.link.learners[target](kind)
+
+    def _learn(self, what: str) -> None:
+        if what == "whole":
+            self.whole = True
+        else:
+            self.compares = False
+
+    def say(self, text: str) -> None:
+        """One line of the main process, once."""
+        if self.link.rank == 0 and text not in self._said:
+            self._said.add(text)
+            name = type(self.model).__name__
+            print(f"pyaccel: prepare_pippy({name}): {text}", file=sys.stderr)
