@@ -8,6 +8,7 @@ in the table below and imported at its first use.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .accelerator import Accelerator
+    from .inference import prepare_pippy
     from .state import PartialState
     from .utils.dataclasses import DistributedType, InitProcessGroupKwargs
     from .utils.imports import is_rich_available
@@ -24,6 +25,7 @@ _NAMES = {
     "PartialState": "pyaccel.state",
     "find_executable_batch_size": "pyaccel.utils.memory",
     "is_rich_available": "pyaccel.utils.imports",
+    "prepare_pippy": "pyaccel.inference",
     "synchronize_rng_states": "pyaccel.utils.random",
 }
 
@@ -35,6 +37,7 @@ __all__ = [
     "__version__",
     "find_executable_batch_size",
     "is_rich_available",
+    "prepare_pippy",
     "synchronize_rng_states",
 ]
 

@@ -61,10 +61,12 @@ def _visit(
             _visit(child, full, no_split, found)
 
 
-def _is_whole(module: nn.Module, parts: list[object], no_split: set[str]) -> bool:
-    if any(parameter is not None for parameter in module._parameters.values()):
-        if not parts:
-            return True
+def _is_whole(
+    module: nn.Module, parts: list[tuple[str, nn.Module]], no_split: set[str]
+) -> bool:
+    own = any(parameter is not None for parameter in module._parameters.values())
+    if own and not parts:
+        return True
     if type(module).__name__ not in no_split:
         return False
     # A class that holds a stack of such classes is named for its own part of the model.

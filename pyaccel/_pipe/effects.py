@@ -36,7 +36,7 @@ class Same:
 class Made:
     """In a skeleton: an object that the unit made, by its class and attributes."""
 
-    kind: type
+    kind: Any  # a class
     attributes: dict[str, Any]
 
 

@@ -35,20 +35,53 @@ _WHOLE = (
 )
 
 
-def wrap(prepared: Prepared, name: str) -> None:
-    """Has a generating method of the model run on all ranks together."""
+# Methods of models of transformers and diffusers that are called beside forward.
+_OTHERS = (
+    "encode",
+    "decode",
+    "get_text_features",
+    "get_image_features",
+    "get_audio_features",
+)
+
+
+def wrap_methods(prepared: Prepared) -> None:
+    """Has methods of the model that run its parts be calls of all ranks together."""
+    if hasattr(prepared.model, "generate"):
+        _wrap(prepared, "generate", lambda run: _Generate(prepared, run).attempt)
+    for name in _OTHERS:
+        if callable(getattr(prepared.model, name, None)):
+            _wrap(prepared, name, lambda run: _Whole(prepared, run).attempt)
+
+
+def _wrap(prepared: Prepared, name: str, make: Callable[[Any], Any]) -> None:
     original = getattr(prepared.model, name)
 
     @functools.wraps(original)
-    def generate(*args, **kwargs):
-        if prepared.link.calls:
+    def method(*args, **kwargs):
+        link = prepared.link
+        if link.calls:
             return original(*args, **kwargs)
-        run = _Generate(prepared, original)
-        return session.call(
-            prepared.link, (args, kwargs), run.attempt, prepared.learn, None
-        )
+        prepared.check_gradients()
+        attempt = make(original)
+        return session.call(link, (args, kwargs), attempt, prepared.learn, None)
 
-    setattr(prepared.model, name, generate)
+    setattr(prepared.model, name, method)
+
+
+class _Whole:
+    """A call of a method with the whole batch, of which all ranks get the result."""
+
+    def __init__(self, prepared: Prepared, original: Callable[..., Any]):
+        self._prepared = prepared
+        self._original = original
+
+    def attempt(self, inputs: Inputs) -> Any:
+        """The result, on every rank."""
+        outline = Outline(self._original(*inputs.args, **inputs.kwargs))
+        outline.route(self._prepared.link, everywhere=True)
+        self._prepared.keep_caches([outline], [1])
+        return merge([outline], [1], [])
 
 
 class _Generate:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .ops import Op, classify
-from .spec import Spec, spec_of
+from .spec import Spec, is_contiguous, spec_of
 from .tracked import Tracked, join_family, known, last_of, real, written
 from .tree import describe, rebuild
 
@@ -38,33 +38,185 @@ class Results:
 
 def run(link: Link, func, args, kwargs):
     """Runs an operation where its arguments are, or takes them to where it is run."""
-    op = classify(func)
-    tracked = [t for t in describe((args, kwargs)).tensors if isinstance(t, Tracked)]
-    link.step(op.code, op.name)
-    link.counts["glue"] += 1
-    for each in tracked:
-        link.check_present(each)
-    if op.of_shape:
-        return func(*rebuild(args, _blank), **rebuild(kwargs, _blank))
-    by_mask = False
-    if op.indexing:
-        args, by_mask = _without_masks(args)
-    changed = [_argument(place, name, args, kwargs) for place, name in op.writes]
-    changed = [each for each in changed if isinstance(each, torch.Tensor)]
-    plain_changed = any(not isinstance(each, Tracked) for each in changed)
-    if op.of_value or by_mask or plain_changed:
-        return _everywhere(link, func, args, kwargs, tracked, changed)
-    holders = _place(link, tracked, changed)
-    if op.draws:
-        holders = 1 << last_of(holders)
-    if changed:
-        return _change(link, op, func, args, kwargs, changed, holders)
-    if holders == link.everyone:
-        return func(*rebuild(args, real), **rebuild(kwargs, real))
-    results = _results(link, func, args, kwargs)
-    if results is None:
-        return _everywhere(link, func, args, kwargs, tracked, changed)
-    return _make(link, op, func, args, kwargs, results, holders)
+    return _Operation(link, func, args, kwargs).run()
+
+
+class _Operation:
+    """One operation, between two units, that has placeholders among its arguments."""
+
+    def __init__(self, link: Link, func, args, kwargs):
+        self.link = link
+        self.op: Op = classify(func)
+        self.func = func
+        self.args = args
+        self.kwargs = kwargs
+        self.tracked = [
+            each
+            for each in describe((args, kwargs)).tensors
+            if isinstance(each, Tracked)
+        ]
+
+    def run(self):
+        """The result, on every rank: plain, or a placeholder."""
+        link, op = self.link, self.op
+        link.step(op.code, op.name)
+        link.counts["glue"] += 1
+        for each in self.tracked:
+            link.check_present(each)
+        if op.of_shape:
+            return self._with(_blank)
+        by_mask = op.indexing and self._by_mask()
+        changed = self._changed()
+        plain_changed = any(not isinstance(each, Tracked) for each in changed)
+        if op.of_value or by_mask or plain_changed:
+            return self._everywhere(changed)
+        holders = self._place(changed)
+        if op.draws:
+            holders = 1 << last_of(holders)
+        if changed:
+            return self._change(changed, holders)
+        if holders == link.everyone:
+            return self._here()
+        results = self._results()
+        if results is None:
+            return self._everywhere(changed)
+        return self._make(results, holders)
+
+    # ---- Where it runs ----
+
+    def _changed(self) -> list[torch.Tensor]:
+        """The arguments that the operation writes into."""
+        args, kwargs = self.args, self.kwargs
+        found = [
+            args[place] if place < len(args) else kwargs.get(name)
+            for place, name in self.op.writes
+        ]
+        return [each for each in found if isinstance(each, torch.Tensor)]
+
+    def _by_mask(self) -> bool:
+        """Whether placeholders of masks index; plain masks become positions."""
+        indices = self.args[1]
+        masks = [
+            each
+            for each in indices
+            if isinstance(each, torch.Tensor) and each.dtype in _MASKS
+        ]
+        if any(isinstance(each, Tracked) for each in masks):
+            return True
+        if masks:
+            positions: list[Any] = []
+            for index in indices:
+                if any(index is each for each in masks):
+                    positions += index.nonzero(as_tuple=True)
+                else:
+                    positions.append(index)
+            self.args = (self.args[0], positions, *self.args[2:])
+        return False
+
+    def _place(self, changed: list[torch.Tensor]) -> int:
+        """The ranks that run the operation; moves to them what they have not got."""
+        link = self.link
+        holders = link.everyone
+        for each in changed or self.tracked:
+            holders &= each.holders
+        if not holders:
+            # The latest rank that holds any of it: that is where the data flows to.
+            holders = 1 << max(last_of(each.holders) for each in self.tracked)
+        for each in self.tracked:
+            for rank in range(link.size):
+                if holders >> rank & 1:
+                    link.need(each, rank)
+        return holders
+
+    # ---- Ways to run it ----
+
+    def _with(self, tensor, other=None):
+        """The operation on arguments in which tensors are replaced."""
+        args = rebuild(self.args, tensor, other)
+        return self.func(*args, **rebuild(self.kwargs, tensor, other))
+
+    def _here(self):
+        """The operation itself."""
+        return self._with(_as_known if self.op.by_strides else real)
+
+    def _everywhere(self, changed: list[torch.Tensor]):
+        """Runs the operation on all ranks, with everything that it takes."""
+        # All first, then waits: what is asked for is on its way together.
+        for each in self.tracked:
+            self.link.spread(each)
+        returned = self._with(real)
+        for each in changed:
+            if isinstance(returned, torch.Tensor) and real(each) is returned:
+                return each
+        return returned
+
+    def _change(self, changed: list[Any], holders: int):
+        """Runs an operation that changes placeholders, on some of their holders."""
+        here = holders >> self.link.rank & 1
+        if here:
+            self._with(real)
+        elif self.op.draws:
+            self._draw_as_others()
+        for each in changed:
+            each.holders = holders
+            if not here:
+                each.value = None
+            written(each)
+        return changed[0] if len(changed) == 1 else tuple(changed)
+
+    def _make(self, results: Results, holders: int):
+        """The results: tensors on holders, placeholders of them everywhere."""
+        link = self.link
+        made: list[Any] = [None] * len(results.items)
+        if holders >> link.rank & 1:
+            returned = self._here()
+            made = list(returned) if results.kind else [returned]
+        elif self.op.draws:
+            self._draw_as_others()
+        items: list[Any] = []
+        for item, value in zip(results.items, made, strict=True):
+            if not isinstance(item, Spec):
+                items.append(item)
+                continue
+            one = Tracked(link, item, holders, value)
+            if self.op.views and isinstance(self.args[0], Tracked):
+                join_family(one, self.args[0])
+            decides = self.op.deciding and item.nbytes <= DECIDING_BYTES
+            items.append(link.replicate(one) if link.deciding and decides else one)
+        return results.kind(items) if results.kind else items[0]
+
+    # ---- What it returns ----
+
+    def _results(self) -> Results | None:
+        """The specs of what the operation returns; None if torch cannot tell."""
+        call = describe((self.args, self.kwargs))
+        specs = tuple(known(tensor) for tensor in call.tensors)
+        numbers = (tuple(call.numbers), tuple(call.reals))
+        key = (self.func, tuple(call.key), numbers, specs)
+        found = self.link.specs
+        if key not in found:
+            found[key] = self._run_on_meta()
+        return found[key]
+
+    def _run_on_meta(self) -> Results | None:
+        try:
+            return Results(self._with(_bare, _on_meta))
+        except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError):
+            # No such kernel, or arguments that torch refuses: running it tells.
+            return None
+
+    def _draw_as_others(self) -> None:
+        """Takes as many random numbers as a holder does, to keep generators in step."""
+
+        def stand_in(tensor):
+            if not isinstance(tensor, Tracked):
+                return tensor
+            half = 0.5 if tensor.dtype.is_floating_point else 1
+            return torch.full(
+                tensor.spec.shape, half, dtype=tensor.dtype, device=tensor.device
+            )
+
+        self._with(stand_in)
 
 
 def _blank(tensor: torch.Tensor) -> torch.Tensor:
@@ -72,127 +224,21 @@ def _blank(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.spec.empty(tensor.device) if isinstance(tensor, Tracked) else tensor
 
 
-def _argument(place: int, name: str, args, kwargs) -> Any:
-    return args[place] if place < len(args) else kwargs.get(name)
+def _as_known(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself, with the strides that all ranks know of."""
+    value = real(tensor)
+    if not isinstance(tensor, Tracked) or value.stride() == tensor.spec.stride:
+        return value
+    if is_contiguous(tensor.spec) and value.is_contiguous():
+        return value
+    return tensor.spec.empty(value.device).copy_(value)
 
 
-def _without_masks(args):
-    """Plain masks among indices as positions; whether placeholders of masks remain."""
-    indices = args[1]
-    if any(isinstance(i, Tracked) and i.dtype in _MASKS for i in indices):
-        return args, True
-    if not any(isinstance(i, torch.Tensor) and i.dtype in _MASKS for i in indices):
-        return args, False
-    positions: list[Any] = []
-    for index in indices:
-        if isinstance(index, torch.Tensor) and index.dtype in _MASKS:
-            positions += index.nonzero(as_tuple=True)
-        else:
-            positions.append(index)
-    return (args[0], positions, *args[2:]), False
+def _bare(tensor: torch.Tensor) -> torch.Tensor:
+    return known(tensor).empty("meta")
 
 
-def _place(link: Link, tracked: list[Tracked], changed: list[torch.Tensor]) -> int:
-    """The ranks that run the operation; moves to them what they have not got."""
-    holders = link.everyone
-    for each in changed or tracked:
-        holders &= each.holders  # type: ignore[attr-defined]
-    if not holders:
-        # On the latest rank that holds any of it: that is where the data flows to.
-        holders = 1 << max(last_of(each.holders) for each in tracked)
-    for each in tracked:
-        for rank in range(link.size):
-            if holders >> rank & 1:
-                link.need(each, rank)
-    return holders
-
-
-def _everywhere(link: Link, func, args, kwargs, tracked, changed):
-    """Runs the operation on all ranks, with everything that it takes."""
-    # All first, then waits: what is asked for is on its way together.
-    for each in tracked:
-        link.spread(each)
-    returned = func(*rebuild(args, real), **rebuild(kwargs, real))
-    for each in changed:
-        if isinstance(returned, torch.Tensor) and real(each) is returned:
-            return each
-    return returned
-
-
-def _change(link: Link, op: Op, func, args, kwargs, changed, holders: int):
-    """Runs an operation that changes placeholders, on some of their holders."""
-    if holders >> link.rank & 1:
-        func(*rebuild(args, real), **rebuild(kwargs, real))
-    elif op.draws:
-        _draw_as_others(func, args, kwargs)
-    for each in changed:
-        each.holders = holders
-        if not holders >> link.rank & 1:
-            each.value = None
-        written(each)
-    return changed[0] if len(changed) == 1 else tuple(changed)
-
-
-def _results(link: Link, func, args, kwargs) -> Results | None:
-    """The specs of what an operation returns; None if torch cannot tell."""
-    call = describe((args, kwargs))
-    specs = tuple(known(tensor) for tensor in call.tensors)
-    numbers = (tuple(call.numbers), tuple(call.reals))
-    key = (func, tuple(call.key), numbers, specs)
-    if key not in link.specs:
-        link.specs[key] = _run_on_meta(func, args, kwargs)
-    return link.specs[key]
-
-
-def _run_on_meta(func, args, kwargs) -> Results | None:
-    def bare(tensor):
-        return known(tensor).empty("meta")
-
-    def other(value):
-        if isinstance(value, torch.device):
-            return torch.device("meta")
-        return None if isinstance(value, torch.Generator) else value
-
-    try:
-        returned = func(*rebuild(args, bare, other), **rebuild(kwargs, bare, other))
-    except (NotImplementedError, RuntimeError, TypeError, ValueError, IndexError):
-        # No such kernel, or arguments that torch refuses: the operation itself says.
-        return None
-    return Results(returned)
-
-
-def _make(link: Link, op: Op, func, args, kwargs, results: Results, holders: int):
-    """The results: tensors on holders, placeholders of them everywhere."""
-    made: list[Any] = [None] * len(results.items)
-    if holders >> link.rank & 1:
-        returned = func(*rebuild(args, real), **rebuild(kwargs, real))
-        made = list(returned) if results.kind else [returned]
-    elif op.draws:
-        _draw_as_others(func, args, kwargs)
-    tracked: list[Any] = []
-    for item, value in zip(results.items, made, strict=True):
-        if not isinstance(item, Spec):
-            tracked.append(item)
-            continue
-        one = Tracked(link, item, holders, value)
-        if op.views and isinstance(args[0], Tracked):
-            join_family(one, args[0])
-        if link.deciding and op.deciding and item.nbytes <= DECIDING_BYTES:
-            tracked.append(link.replicate(one))
-        else:
-            tracked.append(one)
-    return results.kind(tracked) if results.kind else tracked[0]
-
-
-def _draw_as_others(func, args, kwargs) -> None:
-    """Takes as many random numbers as a holder does, to keep generators in step."""
-
-    def stand_in(tensor):
-        if not isinstance(tensor, Tracked):
-            return tensor
-        half = 0.5 if tensor.dtype.is_floating_point else 1
-        return torch.full(
-            tensor.spec.shape, half, dtype=tensor.dtype, device=tensor.device
-        )
-
-    func(*rebuild(args, stand_in), **rebuild(kwargs, stand_in))
+def _on_meta(value: Any) -> Any:
+    if isinstance(value, torch.device):
+        return torch.device("meta")
+    return None if isinstance(value, torch.Generator) else value

@@ -1,9 +1,9 @@
-"""Puts a placement into a model: stubs for units, placeholders for what is elsewhere."""
+"""Puts a placement into a model: stubs for units, placeholders for the rest."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import partial
+from functools import partial, wraps
 from typing import Any
 
 import torch
@@ -15,41 +15,42 @@ from .tracked import Tracked
 from .unit import Unit
 
 
-def install(
+def install(  # noqa: PLR0917 - called in one place
     link: Link,
     model: nn.Module,
     modules: Mapping[str, nn.Module],
     owners: Mapping[str, int],
     shared: Collection[str],
-    label: str,
+    name: str,
 ) -> dict[str, Unit]:
     """Makes units of a model's modules and keeps only this rank's parameters.
 
     `shared` names parameters that code between units reads: they stay on every rank.
     """
     kept = set()
-    for name, module in modules.items():
-        for part, parameter in module.named_parameters():
-            if owners[name] == link.rank or f"{name}.{part}" in shared:
+    for part, module in modules.items():
+        for path, parameter in module.named_parameters():
+            if owners[part] == link.rank or f"{part}.{path}" in shared:
                 kept.add(id(parameter))
     units = {}
-    for name, module in modules.items():
-        units[name] = Unit(f"{label}{name}", module, owners[name], link)
-        module.forward = _stub(units[name])
-        if owners[name] != link.rank:
-            _empty(link, units[name], kept)
+    for part, module in modules.items():
+        unit = Unit(f"{name}: {part}", module, owners[part], link)
+        units[part] = unit
+        module.forward = _stub(unit)
+        if unit.owner != link.rank:
+            _empty(link, unit, kept)
     for module in model.modules():
         _move(module, link.device)
     return units
 
 
 def _stub(unit: Unit) -> Any:
+    """What is called instead of a module's forward; it has that one's signature."""
+
+    @wraps(unit.forward)
     def forward(*args, **kwargs):
         return unit(*args, **kwargs)
 
-    # As functools.wraps, for those who ask for the signature.
-    forward.__wrapped__ = unit.forward  # type: ignore[attr-defined]
-    forward.__doc__ = unit.forward.__doc__
     return forward
 
 
@@ -65,13 +66,13 @@ def _empty(link: Link, unit: Unit, kept: set[int]) -> None:
             absent = Tracked(link, spec_of(parameter), 1 << unit.owner)
             absent.absent = f"{unit.name}.{path}"
             absent.requires_grad_(False)
-            absent._is_param = True  # type: ignore[attr-defined]
-            module._parameters[part] = absent  # type: ignore[assignment]
+            absent._is_param = True
+            module._parameters[part] = absent
             link.learners[absent.absent] = partial(_share, link, unit, path)
 
 
 def _move(module: nn.Module, device: torch.device) -> None:
-    for part, parameter in module._parameters.items():
+    for parameter in module._parameters.values():
         if parameter is not None and not isinstance(parameter, Tracked):
             parameter.data = parameter.data.to(device)
     for part, buffer in module._buffers.items():

@@ -17,7 +17,7 @@ import torch
 
 from . import glue
 from .channel import DATA, FINAL, TOLD, Channels, Message
-from .spec import Spec, dense_strides, is_contiguous, is_dense
+from .spec import Spec
 from .tracked import GlueError, Tracked, last_of, real
 from .tree import rebuild
 
@@ -84,26 +84,10 @@ class Pending:
                 "rank, so look there for unseeded random numbers, clocks, the order "
                 "of sets, or code that asks for the rank"
             )
-        if self.spec is None:
-            self.result = message.body
-        else:
-            # Kernels choose their way by strides, of dimensions of one element too.
-            sent = Spec(self.spec.shape, message.stride, self.spec.dtype)
-            self.result = _as_spec(message.body, sent, self.link.device)
+        # A tensor comes with the strides that it had, unless those had gaps: kernels
+        # choose their way by them.
+        self.result = message.body
         self.done = True
-
-
-def _as_spec(flat: torch.Tensor, spec: Spec, device: torch.device) -> torch.Tensor:
-    """Received bytes as a tensor of the spec's strides, without their gaps if any."""
-    if spec.nbytes == 0:
-        return spec.empty(device)
-    plain = flat.view(spec.dtype).reshape(spec.shape).to(device)
-    if is_contiguous(spec):
-        return plain.as_strided(spec.shape, spec.stride)
-    if not is_dense(spec):
-        stride = dense_strides(spec.shape, spec.stride)
-        spec = Spec(spec.shape, stride, spec.dtype)
-    return spec.empty(device).copy_(plain)
 
 
 class Link:
@@ -128,7 +112,7 @@ class Link:
         self.deciding = False
         # Lets another chunk run while this one waits for a value.
         self.give_way: Callable[[], None] | None = None
-        # Whether something in this attempt is not certain: then all confirm it at its end.
+        # Whether something in this attempt is not certain: then all confirm it.
         self.unsure = False
         self.counts: Counter[str] = Counter()
         # By a unit's, parameter's or model's name: does what an attempt demanded of it.
@@ -241,12 +225,14 @@ class Link:
 
     def _of_epoch(self, source: int) -> Message:
         while True:
-            message = self.channels.receive(source)
-            if message.epoch >= self.epoch:
+            message = self.channels.receive(source, self.device)
+            # What is left of earlier calls is passed by, but that one failed in which
+            # this rank has returned already.
+            failed = message.kind == FINAL and message.body is not None
+            if message.epoch >= self.epoch or (
+                failed and message.epoch not in self.ended
+            ):
                 return message
-            if message.kind == FINAL and message.epoch not in self.ended:
-                if message.body is not None:
-                    return message  # of an earlier call, from which this rank returned
 
     def _send(self, to: int, kind: int, body: Any) -> None:
         place = f"{self.place} (step {self.digest:x})"

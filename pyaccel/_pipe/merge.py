@@ -123,7 +123,7 @@ def _way(spec: Spec, rows: int, beside: tuple[Spec, int] | None) -> int:
         return MEAN if spec.dtype.is_floating_point else SAME
     if beside is None:
         return 0
-    other, other_rows = beside
+    other = beside[0]
     if len(other.shape) != len(spec.shape):
         raise CannotMerge("an output has another number of dimensions in each chunk")
     differing = [

@@ -42,6 +42,8 @@ _OF_VALUE = (
 _VALUE_TAGS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 # Their results decide in loops that make one token after another.
 _DECIDING = ("argmax", "argmin", "multinomial", "topk", "max", "min", "any", "all")
+# They take memory as their argument's strides say, which on ranks may be others.
+_BY_STRIDES = ("as_strided", "as_strided_", "view")
 _INDEXING = ("index", "index_put", "index_put_", "_unsafe_index", "_index_put_impl_")
 
 
@@ -53,6 +55,7 @@ _SHAPE = _packets(_OF_SHAPE)
 _VALUE = _packets(_OF_VALUE)
 _DECIDE = _packets(_DECIDING)
 _INDEX = _packets(_INDEXING)
+_STRIDES = _packets(_BY_STRIDES)
 
 
 class Op(NamedTuple):
@@ -64,6 +67,7 @@ class Op(NamedTuple):
     of_value: bool
     deciding: bool
     indexing: bool
+    by_strides: bool
     draws: bool  # it takes random numbers
     views: bool  # its result may share memory with an argument
     writes: tuple[tuple[int, str], ...]  # arguments that it changes: place and name
@@ -81,6 +85,7 @@ def classify(func: torch._ops.OpOverload) -> Op:
         of_value=packet in _VALUE or any(tag in func.tags for tag in _VALUE_TAGS),
         deciding=packet in _DECIDE,
         indexing=packet in _INDEX,
+        by_strides=packet in _STRIDES,
         draws=torch.Tag.nondeterministic_seeded in func.tags,
         views=any(
             each.alias_info is not None and not each.alias_info.is_write

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -17,27 +16,32 @@ from .merge import CannotMerge, Outline, is_open, merge, ways
 from .session import Again, Inputs
 from .unit import Mispredicted, Unit
 
+if TYPE_CHECKING:
+    from .prepare import Options, Plan
+
 
 class Prepared:
     """The placement of a model and the way it is called."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - made in one place
         self,
         name: str,
         model: nn.Module,
         link: Link,
         units: dict[str, Unit],
-        num_chunks: int,
-        gather_output: bool,
-        chunk_spec: Mapping[str, Any] | None,
+        plan: Plan,
+        options: Options,
     ):
         self.name = name  # the same on every rank
         self.model = model
         self.link = link
         self.units = units
-        self.num_chunks = num_chunks
-        self.gather_output = gather_output
-        self.chunk_spec = chunk_spec
+        self.plan = plan
+        self.num_chunks = options.num_chunks
+        self.gather_output = options.gather_output
+        self.chunk_spec = options.chunk_spec
+        self.placement = options.placement
+        self.named = not isinstance(options.split_points, str)
         self.forward = model.forward
         self.whole = False  # batches go through as one chunk
         self.compares = True  # shapes for different numbers of samples, where needed
@@ -45,6 +49,11 @@ class Prepared:
         self._known_ways: dict[Any, list[int]] = {}
         self._said: set[str] = set()
         link.learners[name] = self._learn
+
+    @property
+    def split_points(self) -> list[str]:
+        """The unit that each stage but the first begins with."""
+        return [self.plan.order[index] for index in self.plan.begins]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The model's forward in chunks, with the main process' inputs."""
@@ -56,6 +65,8 @@ class Prepared:
         return session.call(
             link, (args, kwargs), self._forward, self.learn, self._confirmed
         )
+
+    step = __call__  # as the schedule's that accelerate has here
 
     def check_gradients(self) -> None:
         """Refuses training, which would need the way back through other ranks."""
@@ -108,7 +119,7 @@ class Prepared:
             beside = None
             alike = len(set(rows)) == 1 and is_open(outlines[0], rows[0])
             if alike and self.compares and not cut.is_bound:
-                beside = self._run_beside(cut, rows[0])
+                beside = self._run_beside(inputs, cut, rows[0])
             try:
                 found = ways(outlines, rows, beside)
             except CannotMerge as reason:
@@ -116,8 +127,9 @@ class Prepared:
             self._known_ways[key] = found
         return found
 
-    def _run_beside(self, cut: Cut, rows: int) -> tuple[Outline, int]:
+    def _run_beside(self, inputs: Inputs, cut: Cut, rows: int) -> tuple[Outline, int]:
         """The output for another number of samples than a chunk has."""
+        draws = inputs.new_draws()
         self.link.unsure = True
         count = 1 if rows > 1 else 2
         args, kwargs = cut.first(count)
@@ -128,6 +140,8 @@ class Prepared:
         except Exception as error:
             # The model refuses so many samples, as some do: nothing to compare with.
             raise Again(("assume", self.name)) from error
+        finally:
+            draws.reset()
 
     def as_whole(self, reason: str) -> Exception:
         """What to raise for the next attempt not to cut the batch."""

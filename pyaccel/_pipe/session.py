@@ -31,6 +31,20 @@ class Again(Exception):
         self.demand = demand
 
 
+class Draws:
+    """Generators of random numbers, those of the process too, as they are now."""
+
+    def __init__(self, generators: list[torch.Generator]):
+        self._own = torch.get_rng_state()
+        self._states = [(each, each.get_state()) for each in generators]
+
+    def reset(self) -> None:
+        """Has them draw the same numbers again."""
+        torch.set_rng_state(self._own)
+        for generator, state in self._states:
+            generator.set_state(state)
+
+
 class Inputs:
     """The arguments of a call as the main process gave them, on this rank's device."""
 
@@ -39,16 +53,24 @@ class Inputs:
         if link.rank == MAIN:
             # On their way tensors are on the host, whatever they were on.
             told = send_to_device((args, kwargs), "cpu"), torch.get_rng_state()
-        told, self.random = link.tell(MAIN, told)
+        told, state = link.tell(MAIN, told)
+        torch.set_rng_state(state)
         given = (args, kwargs) if link.rank == MAIN else told
         self.args, self.kwargs = send_to_device(given, link.device)
         found = describe((self.args, self.kwargs))
         specs = tuple((t.dtype, tuple(t.shape)) for t in found.tensors)
         self.signature = (tuple(found.key), tuple(found.numbers), specs)
         self._states = [(state, _copy(state)) for state in found.states]
+        self._generators = found.generators
+        self._draws = self.new_draws()
+
+    def new_draws(self) -> Draws:
+        """All generators that the call draws from, as they are now."""
+        return Draws(self._generators)
 
     def reset(self) -> None:
         """Objects that the last attempt may have changed, as they were."""
+        self._draws.reset()
         for state, entries in self._states:
             for path in walk(state).keys() - entries.keys():
                 if len(path) == 1:
@@ -81,11 +103,10 @@ def call(
     """
     with torch.inference_mode(False), torch.no_grad(), _counted(link):
         link.begin()
-        given = _first(link, lambda: Inputs(link, *inputs))
         random = torch.get_rng_state()
+        given = _first(link, lambda: Inputs(link, *inputs))
         try:
             while True:
-                torch.set_rng_state(given.random)
                 sure = confirmed is not None and given.signature in confirmed
                 demands, result = _attempt(link, lambda: body(given), sure)
                 if not demands:

@@ -61,9 +61,3 @@ def is_contiguous(spec: Spec) -> bool:
             return False
         step *= length
     return True
-
-
-def is_dense(spec: Spec) -> bool:
-    """Whether the elements stand in memory without gaps, each once."""
-    pairs = zip(spec.shape, spec.stride, strict=True)
-    return 1 + sum((n - 1) * step for n, step in pairs) == prod(spec.shape)

@@ -26,7 +26,7 @@ class Entry(NamedTuple):
 
 
 def walk(root: Any, only: Iterable[Path] | None = None) -> dict[Path, Entry]:
-    """The entries of an object, or those below some paths, each before what is in it."""
+    """An object's entries, or those below some paths, each before what is in it."""
     found: dict[Path, Entry] = {}
     if only is None:
         attributes = vars(root)

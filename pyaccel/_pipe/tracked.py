@@ -1,4 +1,4 @@
-"""The placeholder: a tensor of which some ranks hold the bytes and all know the rest."""
+"""The placeholder: a tensor whose bytes some ranks hold, and all know the rest."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ class Tracked(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        """Hands an operation to the link of the first placeholder among its arguments."""
+        """Hands an operation to the link of a placeholder among its arguments."""
         link = first_link(args) or first_link(tuple((kwargs or {}).values()))
+        assert link is not None  # torch calls this for a placeholder alone
         return link.glue(func, args, kwargs or {})
 
     def __repr__(self, *, tensor_contents=None):

@@ -36,9 +36,9 @@ def is_state(value: Any) -> bool:
     kind = type(value)
     if not hasattr(value, "__dict__") or isinstance(value, _NO_STATE + MAPPINGS):
         return False
-    if not _is_library(kind) or kind.__name__.endswith("Config") or callable(value):
+    if kind.__name__.endswith("Config") or callable(value):
         return False
-    return True
+    return _is_library(kind)
 
 
 def is_cache(value: Any) -> bool:
@@ -59,7 +59,7 @@ def _is_library(kind: type) -> bool:
 class Description:
     """What `describe` finds in a tree."""
 
-    __slots__ = ("key", "numbers", "reals", "states", "tensors")
+    __slots__ = ("generators", "key", "numbers", "reals", "states", "tensors")
 
     def __init__(self) -> None:
         self.tensors: list[torch.Tensor] = []
@@ -67,6 +67,7 @@ class Description:
         self.numbers: list[int] = []
         self.reals: list[float | complex] = []  # these never decide about a shape
         self.states: list[Any] = []  # each once
+        self.generators: list[torch.Generator] = []
 
 
 def describe(tree: Any, into: Description | None = None) -> Description:
@@ -81,18 +82,7 @@ def _describe(x: Any, found: Description) -> None:
     if isinstance(x, torch.Tensor):
         key.append(torch.Tensor)
         found.tensors.append(x)
-    elif isinstance(x, (bool, str, bytes, type(None))):
-        key.append(x)
-    elif isinstance(x, int):
-        key.append(int)
-        found.numbers.append(x)
-    elif isinstance(x, (float, complex)):
-        key.append(float)
-        found.reals.append(x)
-    elif isinstance(x, torch.Size):
-        key.append((torch.Size, len(x)))
-        found.numbers.extend(x)
-    elif isinstance(x, (tuple, list)):
+    elif isinstance(x, (tuple, list)) and type(x) is not torch.Size:
         key.append((type(x), len(x)))
         for item in x:
             _describe(item, found)
@@ -101,11 +91,27 @@ def _describe(x: Any, found: Description) -> None:
         for item in x.values():
             _describe(item, found)
     elif isinstance(x, CONSTANTS):
-        key.append(x)
+        _describe_constant(x, found)
     else:
         key.append(type(x))
-        if is_state(x) and not any(x is known for known in found.states):
+        if isinstance(x, torch.Generator):
+            found.generators.append(x)
+        elif is_state(x) and not any(x is known for known in found.states):
             found.states.append(x)
+
+
+def _describe_constant(x: Any, found: Description) -> None:
+    if isinstance(x, torch.Size):
+        found.key.append((torch.Size, len(x)))
+        found.numbers.extend(x)
+    elif isinstance(x, int) and not isinstance(x, bool):
+        found.key.append(int)
+        found.numbers.append(x)
+    elif isinstance(x, (float, complex)):
+        found.key.append(float)
+        found.reals.append(x)
+    else:
+        found.key.append(x)
 
 
 def tensors_of(tree: Any) -> list[torch.Tensor]:
@@ -125,7 +131,7 @@ def children(tree: Any) -> list[Any] | None:
 
 def like(old: Any, items: list[Any]) -> Any:
     """A container as another one, with other items."""
-    kind = type(old)
+    kind: Any = type(old)
     if kind is tuple:
         return tuple(items)
     if kind is list:
@@ -141,7 +147,7 @@ def like(old: Any, items: list[Any]) -> Any:
 
 
 def _mapping(old: Any, values: dict[Any, Any]) -> Any:
-    kind = type(old)
+    kind: Any = type(old)
     if kind is dict:
         return values
     if isinstance(old, UserDict):

@@ -12,9 +12,9 @@ from . import capture
 from .effects import Answer, Slot, change_state, fill
 from .link import Link, code_of
 from .rules import Memory
-from .spec import Spec, is_contiguous, spec_of
+from .spec import Spec, spec_of
 from .state import Path, first_part, walk
-from .tracked import Tracked, known, real, written
+from .tracked import Tracked, known, written
 from .tree import CONSTANTS, Description, containers_of, describe, put
 
 
@@ -100,7 +100,7 @@ class Unit:
         for tensor in call.tensors:
             if isinstance(tensor, Tracked):
                 link.need(tensor, self.owner)
-        answer, foretold = self._expect(call)
+        answer = self._expect(call)
         tensors: list[Any] = []
         changed: dict[Any, torch.Tensor] = {}
         if link.rank == self.owner:
@@ -112,8 +112,6 @@ class Unit:
             answer = self._learn(call, watch.answer) if answer is None else answer
         elif answer is None:
             answer = self._learn(call, None)
-        if foretold:
-            tensors = [_as_told(*pair) for pair in zip(answer.leaves, tensors)]  # noqa: B905 - empty elsewhere
         return self._apply(call, answer, tensors, changed, (args, kwargs))
 
     def _learn_to_ask(self, _: str) -> None:
@@ -122,24 +120,24 @@ class Unit:
 
     # ---- What is known before the call ----
 
-    def _expect(self, call: _Call) -> tuple[Answer | None, bool]:
-        """The answer, if it is known, and whether it was foretold by rules."""
+    def _expect(self, call: _Call) -> Answer | None:
+        """The answer, if it is known or can be foretold."""
         link = self.link
         if self.told_always:
-            return None, False
+            return None
         key = (call.structure, tuple(call.numbers), call.reals)
         answer: Any = self.memory.exact.get(key)
         if answer is not None:
             link.unsure = link.unsure or answer.by_value
-            return answer, False
+            return answer
         rule = self.memory.rules.get(call.structure)
         numbers = rule.foretell(call.numbers) if rule is not None else None
-        if numbers is None:
-            return None, False
+        if rule is None or numbers is None:
+            return None
         link.unsure = True
         link.counts["foretold"] += 1
-        template: Any = rule.template  # type: ignore[union-attr]
-        return template.with_numbers(numbers), True
+        template: Any = rule.template
+        return template.with_numbers(numbers)
 
     def _learn(self, call: _Call, actual: Answer | None) -> Answer:
         """The owner tells its answer, and all ranks remember it."""
@@ -233,12 +231,3 @@ class _Run:
 
 def _new(value: Any, kind: str) -> Any:
     return value.__new__(value) if kind == "object" else type(value)(value)
-
-
-def _as_told(leaf: Spec | int, tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor with the strides that were foretold: other ranks go by them."""
-    if isinstance(leaf, int) or tensor.stride() == leaf.stride:
-        return tensor
-    if is_contiguous(leaf) and tensor.is_contiguous():
-        return tensor
-    return leaf.empty(tensor.device).copy_(real(tensor))

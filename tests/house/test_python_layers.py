@@ -31,6 +31,7 @@ LAYERS = [
     ["pyaccel.utils._regions"],
     ["pyaccel.utils.random", "pyaccel.utils.other"],
     ["pyaccel.data_loader", "pyaccel.hooks", "pyaccel.memory_utils"],
+    ["pyaccel._pipe"],
     ["pyaccel.big_modeling", "pyaccel.inference"],
     ["pyaccel.accelerator"],
     ["pyaccel.launchers"],

@@ -8,6 +8,7 @@ import pytest
 MODULES = [
     "accelerator",
     "commands.config.default",
+    "inference",
     "logging",
     "state",
     "test_utils.testing",

@@ -1,0 +1,1 @@
+"""Models in a pipeline: the same bits as in one process."""
