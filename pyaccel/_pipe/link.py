@@ -17,6 +17,7 @@ import torch
 
 from . import glue
 from .channel import DATA, FINAL, TOLD, Channels, Message
+from .rules import Undo
 from .spec import Spec
 from .tracked import GlueError, Tracked, last_of, real
 from .tree import rebuild
@@ -117,6 +118,8 @@ class Link:
         self.counts: Counter[str] = Counter()
         # By a unit's, parameter's or model's name: does what an attempt demanded of it.
         self.learners: dict[str, Callable[[str], None]] = {}
+        # Takes back what units have learned in this attempt, in this order.
+        self.learned: Undo = []
         self.kept = 0  # objects that stand for caches, made so far
         self.specs: dict[Any, Any] = {}  # of results of operations between units
 
@@ -129,8 +132,14 @@ class Link:
         self.place = "the start of a call"
         self.unit = None
         self.unsure = False
+        self.learned = []
         for queue in self.awaited:
             queue.clear()
+
+    def forget(self) -> None:
+        """Takes back what was learned in an attempt that did not come to its end."""
+        while self.learned:
+            self.learned.pop()()
 
     def step(self, code: int, place: str) -> None:
         """Takes something that all ranks do into the digest."""

@@ -10,7 +10,11 @@ agree; else the owner is asked.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from typing import Any
+
+Undo = list[Callable[[], None]]  # what takes back what was learned, in order
 
 CONSTANT, INPUT, SUM, WINDOW = range(4)
 
@@ -49,6 +53,14 @@ class Rule:
             if not left:
                 self.candidates = None
                 return
+
+    def copy(self) -> Rule:
+        """The same rule, to go back to."""
+        made = Rule.__new__(Rule)
+        made.samples = self.samples
+        made.template = self.template
+        made.candidates = None if self.candidates is None else list(self.candidates)
+        return made
 
     def foretell(self, numbers: Sequence[int]) -> list[int] | None:
         """The numbers of the answer, or None where the samples leave it open."""
@@ -94,7 +106,11 @@ def _evaluate(hypothesis: tuple[int, ...], numbers: Sequence[int]) -> int:
 
 
 class Memory:
-    """A unit's answers by call, and its rules by structure."""
+    """A unit's answers by call, and its rules by structure.
+
+    Ranks must remember the same. A call that is ended early ends at another place on
+    each of them, so what was learned in it is forgotten.
+    """
 
     __slots__ = ("exact", "rules")
 
@@ -102,17 +118,31 @@ class Memory:
         self.exact: dict[Hashable, object] = {}
         self.rules: dict[Hashable, Rule] = {}
 
-    def note(
+    def remember(self, call: Hashable, answer: object, undo: Undo) -> None:
+        """Takes the answer to exactly this call in."""
+        undo.append(partial(_put, self.exact, call, self.exact.get(call)))
+        self.exact[call] = answer
+
+    def note(  # noqa: PLR0917 - one sample
         self,
         structure: Hashable,
         numbers: Sequence[int],
         windows: Sequence[int],
         answer: Sequence[int],
         template: object,
+        undo: Undo,
     ) -> None:
         """Takes one sample in."""
         rule = self.rules.get(structure)
+        undo.append(partial(_put, self.rules, structure, rule and rule.copy()))
         if rule is None:
             self.rules[structure] = Rule(numbers, windows, answer, template)
         else:
             rule.learn(numbers, answer)
+
+
+def _put(table: dict[Hashable, Any], key: Hashable, value: Any) -> None:
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value

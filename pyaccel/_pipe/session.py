@@ -164,6 +164,8 @@ def _attempt(
         link.ended.add(link.epoch)
     link.say_final(own)
     reasons = [*link.finals(skip=heard).values(), *heard.values(), own]
+    if any(reason is not None for reason in reasons):
+        link.forget()
     for reason in reasons:
         if reason is not None and reason[0] == "error":
             raise PipelineError(reason[1])
@@ -197,6 +199,7 @@ def _reason(link: Link, error: BaseException) -> tuple[tuple[str, Any], dict[int
 def _end(link: Link, error: BaseException) -> None:
     """Tells all others that the call is over, unless that cannot be told any more."""
     link.ended.add(link.epoch)
+    link.forget()
     if isinstance(error, Stopped):
         text = error.reason[1]
     else:

@@ -98,3 +98,15 @@ def made_empty(value: Any, kind: str) -> Any:
 def version_of(tensor: torch.Tensor) -> int:
     """How often a tensor was written, which torch does not count in inference mode."""
     return 0 if tensor.is_inference() else tensor._version
+
+
+def order_of(path: Path) -> tuple[Any, ...]:
+    """A key to sort paths by, the same in every process; positions as numbers."""
+    return tuple(
+        (0, step, "") if isinstance(step, int) else (1, 0, str(step)) for step in path
+    )
+
+
+def paths_of(parts: Iterable[tuple[int, Path]], number: int) -> list[Path]:
+    """The parts of one of a call's state objects, in order."""
+    return sorted((path for root, path in parts if root == number), key=order_of)

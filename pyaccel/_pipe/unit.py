@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from .effects import Answer, Slot, change_state, fill
 from .link import Link, code_of
 from .rules import Memory
 from .spec import Spec, spec_of
-from .state import Path, first_part, walk
+from .state import Path, first_part, paths_of, walk
 from .tracked import Tracked, known, written
 from .tree import CONSTANTS, Description, containers_of, describe, put
 
@@ -53,7 +54,7 @@ class _Call:
             return None
         found: list[Any] = []
         for number, state in enumerate(self.states):
-            only = [path for root, path in touched if root == number]
+            only = paths_of(touched, number)
             # A unit that changes nothing may read how long the cache is.
             for path, entry in walk(state, only or [first_part(state)]).items():
                 found.append((number, path, self._value(path, entry.value)))
@@ -147,13 +148,20 @@ class Unit:
         answer: Answer = link.tell(self.owner, actual)
         if self.told_always or answer.opaque:
             return answer
-        self.memory.exact[call.structure, tuple(call.numbers), call.reals] = answer
+        key = (call.structure, tuple(call.numbers), call.reals)
+        self.memory.remember(key, answer, link.learned)
         if call.states:
+            link.learned.append(partial(setattr, self, "touched", self.touched))
             self.touched = (self.touched or set()) | answer.touched()
         if answer.is_foretellable():
             numbers = answer.numbers()
             self.memory.note(
-                call.structure, call.numbers, call.windows, numbers, answer
+                call.structure,
+                call.numbers,
+                call.windows,
+                numbers,
+                answer,
+                link.learned,
             )
         return answer
 

@@ -11,7 +11,15 @@ from . import capture
 from .effects import Answer, Change, Skeletons
 from .ops import classify
 from .spec import spec_of
-from .state import Entry, Path, made_empty, version_of, walk
+from .state import (
+    Entry,
+    Path,
+    made_empty,
+    order_of,
+    paths_of,
+    version_of,
+    walk,
+)
 from .tracked import Tracked, real
 from .tree import CONSTANTS, containers_of, items_of, rebuild
 
@@ -110,8 +118,7 @@ class Watch:
     def _walk(self, number: int) -> dict[Path, Entry]:
         if self._parts is None:
             return walk(self._states[number])
-        only = sorted((p for root, p in self._parts if root == number), key=str)
-        return walk(self._states[number], only)
+        return walk(self._states[number], paths_of(self._parts, number))
 
     def _open(self, number: int) -> dict[Path, tuple[Any, int]]:
         """Puts tensors where placeholders stand; each entry's value and version."""
@@ -147,7 +154,8 @@ class Watch:
             elif old is missing:
                 empty = made_empty(value, entry.kind)
                 found.append(Change(number, path, entry.kind, empty))
-        return found
+        # Found in this order whatever was looked at; containers before what is in them.
+        return sorted(found, key=lambda change: order_of(change.path))
 
     def _puts(self, skeletons: Skeletons) -> list[tuple[int, Any, Any]]:
         found = []
