@@ -413,12 +413,16 @@ def repeat():
             reduce(own, "mean")
         found.synchronize()
 
+    def held():
+        live = found.cuda.text("report_live")[1].splitlines()
+        events = sum(line.startswith("event: ") for line in live)
+        return len(live) - events, sys.getrefcount(own), events
+
     call()
-    before = len(found.cuda.text("report_live")[1].splitlines()), sys.getrefcount(own)
+    before = held()
     for _ in range(50):
         call()
-    after = len(found.cuda.text("report_live")[1].splitlines()), sys.getrefcount(own)
-    return before, after
+    return before, held()
 
 
 @every_way
@@ -427,7 +431,9 @@ def test_calls_leave_nothing_behind(gpus, way, path):
     if path != "exchange" and way != "staged":
         return
     for before, after in gpus(by_path, path, repeat, way=way):
-        assert before == after
+        assert before[:2] == after[:2]
+        # Two for each piece of work that was under way at once, which are used again.
+        assert after[2] <= before[2] + 10
 
 
 def by_path(path, function):
