@@ -117,8 +117,10 @@ def _library(kind: str, library: dict) -> list[str]:
     lines = [f"{name}{version}: {library['path']}{source}"]
     named = (_Told.named or {}).get(kind)
     if named and os.path.realpath(named) != os.path.realpath(library["path"]):
-        why = "another was there first" if library["mapped"] else "it cannot be loaded"
+        why = "another was there first" if library["mapped"] else "it cannot be used"
         lines.append(f"{name}: {variable} names {named}, but {why}")
+    if library["passed"]:
+        lines.append(f"{name}: not taken: {library['passed']}")
     return lines
 
 

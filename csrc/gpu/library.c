@@ -5,6 +5,7 @@
 #include "gpu/load.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,46 +98,100 @@ pa_gpu_search(pa_gpu_kind kind, const char *const *paths, size_t count)
     return in_time;
 }
 
-/* Opens one file; keeps the loader's words among those that say what was tried. */
-static void *
-try_file(const char *file, char *tried, size_t capacity)
+/* Why one file after the other was not taken. */
+typedef struct trial {
+    const kind *kind;
+    pa_gpu_library *library;
+    bool opened; /* some file, which another had not mapped */
+    char tried[PA_GPU_REASON];
+} trial;
+
+static void
+note(trial *trial, const char *why)
+{
+    pa_text_append(trial->tried, sizeof trial->tried, "%s%s",
+                   trial->tried[0] != '\0' ? "; " : "", why);
+}
+
+/* Takes an opened library if it has what we need. */
+static bool
+take(trial *trial, void *handle)
+{
+    pa_gpu_library *library = trial->library;
+    *library = (pa_gpu_library){.handle = handle};
+    pa_library_path(handle, library->path, sizeof library->path);
+    trial->kind->load(library);
+    if (library->reason[0] == '\0') {
+        (void)snprintf(library->passed, sizeof library->passed, "%s", trial->tried);
+        return true;
+    }
+    /* Never closed: its code has run, and may have left threads and handlers that need
+     * it. The same file may come by several of its names. */
+    if (strstr(trial->tried, library->reason) == NULL) {
+        note(trial, library->reason);
+    }
+    return false;
+}
+
+static bool
+take_file(trial *trial, const char *file)
 {
     char why[PA_GPU_REASON];
     void *handle = pa_library_open(file, why, sizeof why);
     if (handle == NULL) {
-        pa_text_append(tried, capacity, "%s%s", tried[0] != '\0' ? "; " : "", why);
+        note(trial, why);
+        return false;
     }
-    return handle;
+    trial->opened = true;
+    return take(trial, handle);
+}
+
+static bool
+take_mapped(trial *trial)
+{
+    for (const char *const *prefix = trial->kind->prefixes; *prefix != NULL; prefix++) {
+        void *handle;
+        for (size_t skip = 0; (handle = pa_library_find(*prefix, skip)) != NULL;
+             skip++) {
+            if (take(trial, handle)) {
+                trial->library->mapped = true;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool
+take_one(trial *trial, const char *const *files, size_t count)
+{
+    for (size_t i = 0; i < count && files[i] != NULL; i++) {
+        if (take_file(trial, files[i])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void
 open_library(pa_gpu_kind which, pa_gpu_library *library)
 {
-    const kind *kind = &kinds[which];
     const named *named = &all.named[which];
-    for (size_t i = 0; library->handle == NULL && kind->prefixes[i] != NULL; i++) {
-        library->handle = pa_library_find(kind->prefixes[i]);
-    }
-    library->mapped = library->handle != NULL;
-    char tried[PA_GPU_REASON] = "";
-    for (size_t i = 0; library->handle == NULL && i < named->count; i++) {
-        library->handle = try_file(named->paths[i], tried, sizeof tried);
-    }
-    for (size_t i = 0; library->handle == NULL && kind->names[i] != NULL; i++) {
-        library->handle = try_file(kind->names[i], tried, sizeof tried);
-    }
-    if (library->handle == NULL) {
-        pa_text_append(library->reason, sizeof library->reason,
-                       "%s could not be loaded: %s", kind->text, tried);
+    trial trial = {.kind = &kinds[which], .library = library};
+    if (take_mapped(&trial) ||
+        take_one(&trial, (const char *const *)named->paths, named->count)) {
         return;
     }
-    pa_library_path(library->handle, library->path, sizeof library->path);
-    kind->load(library);
-    if (library->reason[0] != '\0') {
-        /* Never closed: its code has run, and may have left threads and handlers that
-         * need it. */
-        library->handle = NULL;
+    /* Who named a file that does not do is told so, and is given no other. */
+    if (!trial.opened && take_one(&trial, trial.kind->names, MOST_NAMES)) {
+        return;
     }
+    *library = (pa_gpu_library){0};
+    if (!trial.opened) {
+        pa_text_append(library->reason, sizeof library->reason,
+                       "%s could not be loaded: ", trial.kind->text);
+    }
+    pa_text_append(library->reason, sizeof library->reason, "%s", trial.tried);
 }
 
 const pa_gpu_library *

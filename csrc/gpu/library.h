@@ -1,7 +1,8 @@
 /* Where the libraries of a GPU come from: found at first use, never needed to build.
  *
- * In order: the one that is already mapped (torch's, so that a process has one of
- * each), the paths that the caller named, the plain name. What was found, or why
+ * In order: one that is already mapped (torch's, so that a process has one of each),
+ * the paths that the caller named, the plain name where none of these could be opened.
+ * One that is too old or lacks a function is passed over. What was found, or why
  * nothing was, can be asked for. */
 #ifndef PA_GPU_LIBRARY_H
 #define PA_GPU_LIBRARY_H
@@ -27,6 +28,8 @@ typedef struct pa_gpu_library {
     int version;  /* as the library's own call says it; 0: unknown */
     char path[PA_GPU_PATH];
     char reason[PA_GPU_REASON]; /* why it is off; empty where it is on */
+    char
+        passed[PA_GPU_REASON]; /* where it is on: why others before it were not taken */
 } pa_gpu_library;
 
 /* Names the files to try for a library, first to last, in place of those named before.

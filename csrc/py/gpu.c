@@ -112,15 +112,17 @@ describe(pa_gpu_kind kind)
     format_version(kind, library->version, version, sizeof version);
     /* The system's encoding, as the loader's messages and paths have it. */
     PyObject *reason = PyUnicode_DecodeFSDefault(library->reason);
+    PyObject *passed = PyUnicode_DecodeFSDefault(library->passed);
     PyObject *path = PyUnicode_DecodeFSDefault(library->path);
-    if (reason == NULL || path == NULL) {
+    if (reason == NULL || passed == NULL || path == NULL) {
         Py_XDECREF(reason);
+        Py_XDECREF(passed);
         Py_XDECREF(path);
         return NULL;
     }
-    return Py_BuildValue("{sssOsNsssN}", "name", pa_gpu_kind_text(kind), "mapped",
+    return Py_BuildValue("{sssOsNsssNsN}", "name", pa_gpu_kind_text(kind), "mapped",
                          library->mapped ? Py_True : Py_False, "path", path, "version",
-                         version, "reason", reason);
+                         version, "reason", reason, "passed", passed);
 }
 
 static PyObject *

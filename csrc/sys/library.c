@@ -9,6 +9,7 @@
 
 typedef struct search {
     const char *prefix;
+    size_t skip;
     char path[PATH_MAX];
 } search;
 
@@ -22,16 +23,20 @@ look_at(struct dl_phdr_info *info, size_t nbytes, void *context)
     if (strncmp(name, wanted->prefix, strlen(wanted->prefix)) != 0) {
         return 0;
     }
+    if (wanted->skip > 0) {
+        wanted->skip--;
+        return 0;
+    }
     (void)snprintf(wanted->path, sizeof wanted->path, "%s", info->dlpi_name);
     return 1;
 }
 
 void *
-pa_library_find(const char *prefix)
+pa_library_find(const char *prefix, size_t skip)
 {
     /* By the mapped path: a bare name fails where the library's own carries a version,
      * and could load a second copy. */
-    search wanted = {.prefix = prefix};
+    search wanted = {.prefix = prefix, .skip = skip};
     if (dl_iterate_phdr(look_at, &wanted) == 0) {
         return NULL;
     }

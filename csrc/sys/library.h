@@ -12,11 +12,11 @@ typedef struct pa_library_entry {
     bool optional; /* NULL where the library has none */
 } pa_library_entry;
 
-/* A handle of the mapped library whose file name begins with `prefix` (such as
- * "libtorch_cpu.so"), or NULL when none is mapped. Loads nothing. Goes to
- * pa_library_close. */
+/* A handle of a mapped library whose file name begins with `prefix` (such as
+ * "libtorch_cpu.so"): the one before which `skip` others were mapped, or NULL when
+ * there are no more. Loads nothing. Goes to pa_library_close. */
 void *
-pa_library_find(const char *prefix);
+pa_library_find(const char *prefix, size_t skip);
 
 /* Opens a library by its path or plain name, with all symbols bound at once and seen by
  * nobody else. NULL and the loader's words in `why` when that fails. Goes to

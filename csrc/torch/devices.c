@@ -28,7 +28,7 @@ pa_torch_devices_open(const pa_dl_exchange *exchange)
         return NULL;
     }
     devices->exchange = exchange;
-    devices->library = pa_library_find("libtorch_cuda.so");
+    devices->library = pa_library_find("libtorch_cuda.so", 0);
     if (devices->library != NULL) {
         symbol found = {.address = pa_library_symbol(
                             devices->library, "aoti_torch_get_current_cuda_stream")};

@@ -81,7 +81,7 @@ pa_shim_open(void)
     if (shim == NULL) {
         return NULL;
     }
-    shim->library = pa_library_find("libtorch_cpu.so");
+    shim->library = pa_library_find("libtorch_cpu.so", 0);
     if (shim->library != NULL) {
         shim->data_ptr = find(shim, "aoti_torch_get_data_ptr").pointer;
         shim->dim = find(shim, "aoti_torch_get_dim").count;

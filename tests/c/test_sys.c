@@ -231,8 +231,9 @@ a_futex_wait_ends_at_its_timeout(void)
 static void
 only_mapped_libraries_are_found(void)
 {
-    CHECK(pa_library_find("libnobody-has-this") == NULL);
-    void *libc = pa_library_find("libc.so");
+    CHECK(pa_library_find("libnobody-has-this", 0) == NULL);
+    CHECK(pa_library_find("libc.so", 1) == NULL);
+    void *libc = pa_library_find("libc.so", 0);
     CHECK(libc != NULL);
     CHECK(pa_library_symbol(libc, "getpid") != NULL);
     CHECK(pa_library_symbol(libc, "no_such_function") == NULL);

@@ -54,7 +54,13 @@ def test_a_variable_names_the_file(put, ask):
     path = put("any/name.so")
     lines, found = ask(PYACCEL_NCCL_SO=path, FAKES_NCCL_VERSION="22907")
     assert f"NCCL 2.29.7: {path}" in lines
-    wanted = {"path": path, "version": "2.29.7", "mapped": False, "reason": ""}
+    wanted = {
+        "path": path,
+        "version": "2.29.7",
+        "mapped": False,
+        "reason": "",
+        "passed": "",
+    }
     assert found["nccl"] == {"name": "NCCL", **wanted}
 
 
@@ -100,6 +106,26 @@ def test_what_is_loaded_already_comes_first(put, ask):
     assert f"NCCL 2.28.9: {loaded}, which another library had loaded" in lines
     said = f"NCCL: PYACCEL_NCCL_SO names {named}, but another was there first"
     assert said in lines
+
+
+def test_a_loaded_library_that_does_not_do_is_passed_over(put, ask):
+    poor = {"without": ("ncclCommAbort",)}
+    bad = put("bad/libnccl.so.2", **poor), put("other/libnccl.so.3", **poor)
+    first = f"import ctypes; kept = [ctypes.CDLL(path) for path in {bad}]"
+    lines, found = ask(first)
+    for path in bad:
+        assert f"there is no ncclCommAbort in {path}" in found["nccl"]["reason"]
+    good = put("named/libnccl.so.4")
+    lines, found = ask(first, PYACCEL_NCCL_SO=good)
+    assert found["nccl"]["path"] == good
+    assert not found["nccl"]["mapped"]
+    passed = "; ".join(f"there is no ncclCommAbort in {path}" for path in bad)
+    assert f"NCCL: not taken: {passed}" in lines
+    # The second that is loaded, where only the first does not do.
+    loaded = put("loaded/libnccl.so.5")
+    _, found = ask(f"{first} + [ctypes.CDLL({loaded!r})]")
+    assert found["nccl"]["path"] == loaded
+    assert found["nccl"]["mapped"]
 
 
 def test_a_runtime_with_a_hash_in_its_name_is_seen(put, ask):
@@ -158,7 +184,7 @@ def test_a_named_file_that_is_no_library_is_said(ask, tmp_path):
     if found["nccl"]["reason"]:
         assert f"{path}: " in found["nccl"]["reason"]
     else:  # the system has one under its plain name
-        said = f"NCCL: PYACCEL_NCCL_SO names {path}, but it cannot be loaded"
+        said = f"NCCL: PYACCEL_NCCL_SO names {path}, but it cannot be used"
         assert said in lines
 
 
