@@ -42,6 +42,7 @@ pa_cuda_load_driver(pa_gpu_library *library)
     static const pa_library_entry entries[] = {
         {"cuDeviceGet", offsetof(pa_cuda, DriverDeviceGet), false},
         {"cuDeviceGetUuid_v2", offsetof(pa_cuda, DriverDeviceGetUuid), true},
+        {"cuDevicePrimaryCtxGetState", offsetof(pa_cuda, DriverPrimaryState), true},
     };
     size_t count = sizeof entries / sizeof entries[0];
     if (pa_gpu_fill(library, ask, 1, &asked) &&
@@ -114,23 +115,52 @@ pa_cuda_check(const pa_cuda *cuda, int code, const char *call, pa_error *error)
                         cuda->GetErrorString(code));
 }
 
-pa_status
-pa_cuda_enter(const pa_cuda *cuda, int device, int *before, pa_error *error)
+/* The thread's mode of captures before it became this one; -1 where it did not. */
+static pa_cuda_capture_mode
+exchange_mode(const pa_cuda *cuda, pa_cuda_capture_mode mode)
 {
-    PA_TRY(PA_CUDA(cuda, error, GetDevice(before)));
-    if (*before == device) {
-        return PA_OK;
+    if (cuda->ThreadExchangeStreamCaptureMode(&mode) != PA_CUDA_SUCCESS) {
+        (void)cuda->GetLastError();
+        return -1;
     }
-    return PA_CUDA(cuda, error, SetDevice(device));
+    return mode;
+}
+
+pa_status
+pa_cuda_enter(const pa_cuda *cuda, int device, pa_cuda_before *before, pa_error *error)
+{
+    int current = -1;
+    *before = (pa_cuda_before)PA_CUDA_BEFORE_INIT;
+    PA_TRY(PA_CUDA(cuda, error, GetDevice(&current)));
+    if (current != device) {
+        PA_TRY(PA_CUDA(cuda, error, SetDevice(device)));
+        before->device = current;
+    }
+    before->mode = exchange_mode(cuda, PA_CUDA_CAPTURE_MODE_RELAXED);
+    return PA_OK;
+}
+
+/* Whether the driver knows that nothing in this process has used the device yet. */
+static bool
+is_unused(const pa_cuda *cuda, int device)
+{
+    int handle = 0;
+    unsigned int flags = 0;
+    int active = 1;
+    return cuda->DriverDeviceGet != NULL && cuda->DriverPrimaryState != NULL &&
+           cuda->DriverDeviceGet(&handle, device) == PA_CUDA_SUCCESS &&
+           cuda->DriverPrimaryState(handle, &flags, &active) == PA_CUDA_SUCCESS &&
+           active == 0;
 }
 
 void
-pa_cuda_leave(const pa_cuda *cuda, int before)
+pa_cuda_leave(const pa_cuda *cuda, pa_cuda_before before)
 {
-    int device = -1;
-    bool known_device = cuda->GetDevice(&device) == PA_CUDA_SUCCESS;
-    if ((!known_device || device != before) &&
-        cuda->SetDevice(before) != PA_CUDA_SUCCESS) {
+    if (before.mode >= 0) {
+        (void)exchange_mode(cuda, before.mode);
+    }
+    if (before.device >= 0 && !is_unused(cuda, before.device) &&
+        cuda->SetDevice(before.device) != PA_CUDA_SUCCESS) {
         (void)cuda->GetLastError();
     }
 }

@@ -19,7 +19,6 @@ typedef int pa_cuda_capture_mode; /* PA_CUDA_CAPTURE_MODE_... */
 enum {
     PA_CUDA_SUCCESS = 0,
     PA_CUDA_OUT_OF_MEMORY = 2,
-    PA_CUDA_PEER_ACCESS_ALREADY_ENABLED = 704,
     PA_CUDA_NOT_READY = 600,
 };
 
@@ -53,13 +52,10 @@ typedef struct pa_cuda_uuid {
  * return a code. */
 #define PA_CUDA_MAP(X)                                                                 \
     X(RuntimeGetVersion, (int *version))                                               \
-    X(DriverGetVersion, (int *version))                                                \
     X(GetDeviceCount, (int *count))                                                    \
     X(GetDevice, (int *device))                                                        \
     X(SetDevice, (int device))                                                         \
     X(DeviceGetPCIBusId, (char *text, int capacity, int device))                       \
-    X(DeviceCanAccessPeer, (int *can, int device, int peer))                           \
-    X(DeviceEnablePeerAccess, (int peer, unsigned int flags))                          \
     X(GetLastError, (void))                                                            \
     X(Malloc, (void **address, size_t nbytes))                                         \
     X(Free, (void *address))                                                           \
@@ -93,6 +89,8 @@ typedef struct pa_cuda {
     /* Of the driver, each NULL where it was not found. */
     int (*DriverDeviceGet)(int *handle, int device);            /* cuDeviceGet */
     int (*DriverDeviceGetUuid)(pa_cuda_uuid *uuid, int handle); /* cuDeviceGetUuid_v2 */
+    int (*DriverPrimaryState)(int handle, unsigned int *flags,
+                              int *active); /* cuDevicePrimaryCtxGetState */
 } pa_cuda;
 #undef PA_CUDA_MEMBER
 
@@ -116,15 +114,26 @@ pa_cuda_check(const pa_cuda *cuda, int code, const char *call, pa_error *error);
 #define PA_CUDA(cuda, error, call)                                                     \
     pa_cuda_check((cuda), (cuda)->call, "cuda" #call, (error))
 
-/* Makes `device` the thread's current one and says which it was; PA_CUDA's errors. A
- * thread of our own enters and never leaves: to make device 0 current again, which it
- * never used, would cost that device's memory. */
-pa_status
-pa_cuda_enter(const pa_cuda *cuda, int device, int *before, pa_error *error);
+/* What pa_cuda_enter has changed in the thread that called it. */
+typedef struct pa_cuda_before {
+    int device;                /* the one that was current; -1: no other was */
+    pa_cuda_capture_mode mode; /* the thread's own; -1: it was not changed */
+} pa_cuda_before;
 
-/* Makes the device that was current before pa_cuda_enter current again. */
+#define PA_CUDA_BEFORE_INIT {-1, -1} /* nothing was entered */
+
+/* Makes `device` the thread's current one, and its mode of captures the relaxed one, in
+ * which our calls do not spoil what another thread captures meanwhile. Says what was
+ * before, for pa_cuda_leave. PA_CUDA's errors; nothing is changed then. */
+pa_status
+pa_cuda_enter(const pa_cuda *cuda, int device, pa_cuda_before *before, pa_error *error);
+
+/* Undoes pa_cuda_enter, but for one case: a device that this process has not used does
+ * not become current again, as making it so would take some hundred MiB of its memory.
+ * Every new thread begins with such a device, number 0. It stays on ours then, as it
+ * would after torch's own guards. Where nothing was entered, nothing is done. */
 void
-pa_cuda_leave(const pa_cuda *cuda, int before);
+pa_cuda_leave(const pa_cuda *cuda, pa_cuda_before before);
 
 /* Whether a stream has come to an event; PA_CUDA's errors. The runtime remembers that
  * it has not as it does an error, which is cleared, as whoever asks next would see it.

@@ -94,16 +94,16 @@ memory_is_refused(void)
     }
     pa_error error = PA_ERROR_INIT;
     void *address = NULL;
-    int before = -1;
+    pa_cuda_before before;
     pa_status entered = pa_cuda_enter(cuda, 1, &before, &error);
     pa_status refused = PA_CUDA(cuda, &error, Malloc(&address, (size_t)1 << 40));
-    bool right = entered == PA_OK && before == 0 && refused == PA_EMEMORY &&
+    bool right = entered == PA_OK && before.device == 0 && refused == PA_EMEMORY &&
                  strstr(error.message, "cudaMalloc failed on device 1: "
                                        "cudaErrorMemoryAllocation: ") == error.message;
     pa_cuda_leave(cuda, before);
     int now = -1;
     return right && cuda->GetLastError() == PA_CUDA_SUCCESS &&
-           cuda->GetDevice(&now) == PA_CUDA_SUCCESS && now == 0;
+           cuda->GetDevice(&now) == PA_CUDA_SUCCESS && now == 1;
 }
 
 static bool
@@ -111,10 +111,50 @@ device_is_refused(void)
 {
     const pa_cuda *cuda = offer_cuda() ? pa_cuda_get() : NULL;
     pa_error error = PA_ERROR_INIT;
-    int before = -1;
+    pa_cuda_before before;
     return cuda != NULL && pa_cuda_enter(cuda, 4, &before, &error) == PA_ESYSTEM &&
            strstr(error.message, "cudaSetDevice failed on device 0: ") != NULL &&
            cuda->GetLastError() == PA_CUDA_SUCCESS;
+}
+
+/* Whether this process has a context on a device: some of its memory. */
+static bool
+is_used(const pa_cuda *cuda, int device)
+{
+    int handle = 0;
+    unsigned int flags = 0;
+    int active = -1;
+    return cuda->DriverDeviceGet(&handle, device) == PA_CUDA_SUCCESS &&
+           cuda->DriverPrimaryState(handle, &flags, &active) == PA_CUDA_SUCCESS &&
+           active == 1;
+}
+
+static bool
+no_other_device_is_used(void)
+{
+    const pa_cuda *cuda = offer_cuda() ? pa_cuda_get() : NULL;
+    pa_error error = PA_ERROR_INIT;
+    pa_cuda_before before;
+    void *address = NULL;
+    int now = -1;
+    if (cuda == NULL || pa_cuda_enter(cuda, 1, &before, &error) != PA_OK ||
+        cuda->Malloc(&address, 100) != PA_CUDA_SUCCESS) {
+        return false;
+    }
+    pa_cuda_leave(cuda, before);
+    if (is_used(cuda, 0) || !is_used(cuda, 1) || cuda->SetDevice(2) != 0 ||
+        pa_cuda_enter(cuda, 1, &before, &error) != PA_OK) {
+        return false;
+    }
+    pa_cuda_leave(cuda, before);
+    return cuda->GetDevice(&now) == PA_CUDA_SUCCESS && now == 2 && is_used(cuda, 2) &&
+           !is_used(cuda, 3) && cuda->Free(address) == PA_CUDA_SUCCESS;
+}
+
+static void
+a_device_that_nobody_uses_stays_unused(void)
+{
+    CHECK(holds_in_a_child(no_other_device_is_used, "FAKES_DEVICES", "4"));
 }
 
 static void
@@ -231,6 +271,7 @@ main(void)
     static const testing_case cases[] = {
         TESTING(cuda_is_off_without_a_device),
         TESTING(what_the_runtime_refuses_is_said_and_forgotten),
+        TESTING(a_device_that_nobody_uses_stays_unused),
         TESTING(processes_agree_on_what_a_device_is),
         TESTING(instances_of_a_gpu_are_told_apart),
         TESTING(nvml_lists_what_cuda_may_not_see),

@@ -151,6 +151,7 @@ reasons_stand_where_tables_do_not(void)
 static int errors_kept;
 static int current_device;
 static int devices_set;
+static pa_cuda_capture_mode capture_mode;
 
 static int
 get_last_error(void)
@@ -176,6 +177,15 @@ set_device(int device)
     }
     devices_set += 1;
     current_device = device;
+    return 0;
+}
+
+static int
+exchange_mode(pa_cuda_capture_mode *mode)
+{
+    pa_cuda_capture_mode before = capture_mode;
+    capture_mode = *mode;
+    *mode = before;
     return 0;
 }
 
@@ -214,6 +224,15 @@ driver_device(int *handle, int device)
     return 0;
 }
 
+/* Only device 5 was used by this process. */
+static int
+driver_state(int handle, unsigned int *flags, int *active)
+{
+    *flags = 0;
+    *active = handle == 45;
+    return 0;
+}
+
 static int
 driver_uuid(pa_cuda_uuid *uuid, int handle)
 {
@@ -225,6 +244,7 @@ static const pa_cuda small = {
     .GetLastError = get_last_error,
     .GetDevice = get_device,
     .SetDevice = set_device,
+    .ThreadExchangeStreamCaptureMode = exchange_mode,
     .GetErrorName = error_name,
     .GetErrorString = error_string,
     .Malloc = no_memory,
@@ -252,22 +272,49 @@ static void
 entering_a_device_is_undone(void)
 {
     pa_error error = PA_ERROR_INIT;
-    int before = -1;
+    pa_cuda_before before;
     current_device = 1;
     devices_set = 0;
+    capture_mode = 0;
     CHECK_EQUAL(pa_cuda_enter(&small, 1, &before, &error), PA_OK);
+    CHECK_EQUAL(capture_mode, PA_CUDA_CAPTURE_MODE_RELAXED);
     pa_cuda_leave(&small, before);
     CHECK_EQUAL(devices_set, 0);
+    CHECK_EQUAL(capture_mode, 0);
+    capture_mode = 1;
     CHECK_EQUAL(pa_cuda_enter(&small, 2, &before, &error), PA_OK);
     CHECK_EQUAL(current_device, 2);
-    CHECK_EQUAL(before, 1);
+    CHECK_EQUAL(capture_mode, PA_CUDA_CAPTURE_MODE_RELAXED);
     pa_cuda_leave(&small, before);
     CHECK_EQUAL(current_device, 1);
+    CHECK_EQUAL(capture_mode, 1);
+    CHECK_EQUAL(devices_set, 2);
     CHECK_EQUAL(pa_cuda_enter(&small, 9, &before, &error), PA_ESYSTEM);
+    pa_cuda_leave(&small, before);
     CHECK_EQUAL(current_device, 1);
-    pa_cuda_leave(&small, 8);
-    pa_cuda_leave(&small, 9);
+    CHECK_EQUAL(capture_mode, 1);
+    CHECK_EQUAL(devices_set, 2);
+    pa_cuda_leave(&small, (pa_cuda_before){9, -1});
     CHECK_EQUAL(errors_kept, 0);
+    pa_cuda_leave(NULL, (pa_cuda_before)PA_CUDA_BEFORE_INIT);
+}
+
+static void
+an_unused_device_is_not_entered_again(void)
+{
+    pa_error error = PA_ERROR_INIT;
+    pa_cuda full = small;
+    pa_cuda_before before;
+    full.DriverDeviceGet = driver_device;
+    full.DriverPrimaryState = driver_state;
+    current_device = 0;
+    CHECK_EQUAL(pa_cuda_enter(&full, 1, &before, &error), PA_OK);
+    pa_cuda_leave(&full, before);
+    CHECK_EQUAL(current_device, 1);
+    current_device = 5;
+    CHECK_EQUAL(pa_cuda_enter(&full, 1, &before, &error), PA_OK);
+    pa_cuda_leave(&full, before);
+    CHECK_EQUAL(current_device, 5);
 }
 
 static void
@@ -363,6 +410,7 @@ main(void)
         TESTING(reasons_stand_where_tables_do_not),
         TESTING(an_error_names_call_device_and_cause),
         TESTING(entering_a_device_is_undone),
+        TESTING(an_unused_device_is_not_entered_again),
         TESTING(an_identity_is_the_drivers_or_the_bus_address),
         TESTING(versions_of_nccl_are_formatted),
         TESTING(dtypes_of_nccl),

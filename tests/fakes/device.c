@@ -13,7 +13,7 @@ static _Atomic pid_t owner;
 static _Atomic int lost;
 static _Thread_local int current;
 static _Thread_local int last_error;
-static bool *peers; /* [count][count] access that was enabled */
+static _Atomic uint64_t used; /* a bit for each device with a context */
 
 pid_t
 fake_owner(void)
@@ -48,8 +48,24 @@ fake_last_error(void)
     return last_error;
 }
 
+/* As the real runtime makes a context on the first use of a device. */
+static void
+use(int device)
+{
+    if (device >= 64) {
+        abort();
+    }
+    atomic_fetch_or(&used, UINT64_C(1) << device);
+}
+
+bool
+fake_used(int device)
+{
+    return device >= 0 && device < 64 && (atomic_load(&used) >> device & 1) != 0;
+}
+
 int
-fake_enter(int code)
+fake_ask(int code)
 {
     pid_t first = 0;
     pid_t self = getpid();
@@ -64,6 +80,16 @@ fake_enter(int code)
     }
     code &= ~FAKE_LOSES;
     return code != 0 ? code : fake_lost();
+}
+
+int
+fake_enter(int code)
+{
+    code = fake_ask(code);
+    if (code == 0) {
+        use(current);
+    }
+    return code;
 }
 
 int
@@ -115,19 +141,10 @@ cudaRuntimeGetVersion(int *version)
 }
 
 int
-cudaDriverGetVersion(int *version)
-{
-    fake_call call;
-    int code = fake_begin(&call, "cudaDriverGetVersion", "%s", "");
-    *version = fake_settings_get()->driver;
-    return fake_leave(&call, code);
-}
-
-int
 cudaGetDeviceCount(int *count)
 {
     fake_call call;
-    int code = fake_enter(fake_begin(&call, "cudaGetDeviceCount", "%s", ""));
+    int code = fake_ask(fake_begin(&call, "cudaGetDeviceCount", "%s", ""));
     *count = code == 0 ? fake_settings_get()->count : 0;
     if (code == 0 && *count == 0) {
         code = FAKE_NO_DEVICE;
@@ -145,7 +162,7 @@ int
 cudaGetDevice(int *device)
 {
     fake_call call;
-    int code = fake_enter(fake_begin(&call, "cudaGetDevice", "%s", ""));
+    int code = fake_ask(fake_begin(&call, "cudaGetDevice", "%s", ""));
     if (code == 0 && fake_settings_get()->count == 0) {
         code = FAKE_NO_DEVICE;
     }
@@ -159,12 +176,13 @@ int
 cudaSetDevice(int device)
 {
     fake_call call;
-    int code = fake_enter(fake_begin(&call, "cudaSetDevice", "device=%d", device));
+    int code = fake_ask(fake_begin(&call, "cudaSetDevice", "device=%d", device));
     if (code == 0 && !exists(device)) {
         code = fake_settings_get()->count == 0 ? FAKE_NO_DEVICE : FAKE_INVALID_DEVICE;
     }
     if (code == 0) {
         current = device;
+        use(device);
     }
     return fake_leave(&call, code);
 }
@@ -173,8 +191,8 @@ int
 cudaDeviceGetPCIBusId(char *text, int capacity, int device)
 {
     fake_call call;
-    int code = fake_enter(fake_begin(&call, "cudaDeviceGetPCIBusId",
-                                     "device=%d capacity=%d", device, capacity));
+    int code = fake_ask(fake_begin(&call, "cudaDeviceGetPCIBusId",
+                                   "device=%d capacity=%d", device, capacity));
     if (code == 0 && !exists(device)) {
         code = FAKE_INVALID_DEVICE;
     }
@@ -185,71 +203,6 @@ cudaDeviceGetPCIBusId(char *text, int capacity, int device)
         const fake_settings *settings = fake_settings_get();
         int physical = settings->mig ? 0 : settings->physical[device];
         snprintf(text, (size_t)capacity, "0000:%02X:00.0", 0x17 + physical);
-    }
-    return fake_leave(&call, code);
-}
-
-/* Whether one device can read another's memory; never its own, by the real rule. */
-static bool
-reaches(int device, int peer)
-{
-    const fake_settings *settings = fake_settings_get();
-    return settings->peers && settings->physical[device] != settings->physical[peer];
-}
-
-int
-cudaDeviceCanAccessPeer(int *can, int device, int peer)
-{
-    fake_call call;
-    int code = fake_enter(fake_begin(&call, "cudaDeviceCanAccessPeer",
-                                     "device=%d peer=%d", device, peer));
-    if (code == 0 && (!exists(device) || !exists(peer))) {
-        code = FAKE_INVALID_DEVICE;
-    }
-    if (code == 0) {
-        *can = reaches(device, peer);
-    }
-    return fake_leave(&call, code);
-}
-
-static int
-enable_peer(int peer, unsigned int flags)
-{
-    const fake_settings *settings = fake_settings_get();
-    if (!exists(peer) || peer == current) {
-        return FAKE_INVALID_DEVICE;
-    }
-    if (flags != 0) {
-        return FAKE_INVALID_VALUE;
-    }
-    if (!reaches(current, peer)) {
-        return FAKE_PEER_UNSUPPORTED;
-    }
-    size_t count = (size_t)settings->count;
-    if (peers == NULL) {
-        peers = calloc(count * count, sizeof(*peers));
-        if (peers == NULL) {
-            abort();
-        }
-    }
-    bool *enabled = &peers[(size_t)current * count + (size_t)peer];
-    if (*enabled) {
-        return PA_CUDA_PEER_ACCESS_ALREADY_ENABLED;
-    }
-    *enabled = true;
-    return 0;
-}
-
-int
-cudaDeviceEnablePeerAccess(int peer, unsigned int flags)
-{
-    fake_call call;
-    int code = fake_enter(fake_begin(&call, "cudaDeviceEnablePeerAccess",
-                                     "peer=%d flags=%u", peer, flags));
-    if (code == 0) {
-        pthread_mutex_lock(&fake_lock);
-        code = enable_peer(peer, flags);
-        pthread_mutex_unlock(&fake_lock);
     }
     return fake_leave(&call, code);
 }

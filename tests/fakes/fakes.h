@@ -97,6 +97,12 @@ fake_fail(const char *rules);
 void
 fake_lose(int code);
 
+/* Whether this process has used a device, so that some of its memory is taken for a
+ * context: by making it a thread's current one, or in a thread whose current one it is.
+ */
+bool
+fake_used(int device);
+
 /* The code that cudaPeekAtLastError would give: what a call left behind in this
  * thread. */
 int

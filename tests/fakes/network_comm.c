@@ -23,7 +23,7 @@ static char last_text[256];
 int
 fake_nccl_enter(int code)
 {
-    int cuda = fake_enter(code & FAKE_LOSES ? code : 0);
+    int cuda = fake_ask(code & FAKE_LOSES ? code : 0);
     return code != 0   ? code & ~FAKE_LOSES
            : cuda == 0 ? 0
                        : PA_NCCL_UNHANDLED_CUDA_ERROR;

@@ -41,8 +41,12 @@ PA_CUDA_MAP(FAKE_DECLARE)
 
 /* --- calls: device.c ------------------------------------------------------------ */
 
-/* Begins a call of the runtime: `code` is fake_begin's. Refuses a forked child and a
- * lost device. */
+/* Begins a call of the runtime that only asks: `code` is fake_begin's. Refuses a forked
+ * child and a lost device. */
+int
+fake_ask(int code);
+
+/* Begins a call that uses the thread's current device. */
 int
 fake_enter(int code);
 

@@ -222,7 +222,7 @@ def leaves_work_unjoined(here):
 
 
 def devices(here):
-    """What the process sees: devices, buses, identities, access."""
+    """What the process sees: devices, buses, identities."""
     cuda = here.cuda
     count = ctypes.c_int()
     code = cuda.code("GetDeviceCount", ctypes.byref(count))
@@ -231,15 +231,10 @@ def devices(here):
     for device in range(count.value):
         text = ctypes.create_string_buffer(16)
         cuda.call("DeviceGetPCIBusId", text, 16, device)
-        handle, uuid, can = (
-            ctypes.c_int(),
-            ctypes.create_string_buffer(16),
-            ctypes.c_int(),
-        )
+        handle, uuid = ctypes.c_int(), ctypes.create_string_buffer(16)
         assert driver.cuDeviceGet(ctypes.byref(handle), device) == 0
         assert driver.cuDeviceGetUuid_v2(uuid, handle) == 0
-        cuda.call("DeviceCanAccessPeer", ctypes.byref(can), device, 0)
-        seen.append((text.value.decode(), uuid.raw.hex(), can.value))
+        seen.append((text.value.decode(), uuid.raw.hex()))
     return code, seen
 
 

@@ -8,7 +8,6 @@
 
 SAME_VALUE(PA_CUDA_SUCCESS, cudaSuccess);
 SAME_VALUE(PA_CUDA_OUT_OF_MEMORY, cudaErrorMemoryAllocation);
-SAME_VALUE(PA_CUDA_PEER_ACCESS_ALREADY_ENABLED, cudaErrorPeerAccessAlreadyEnabled);
 SAME_VALUE(PA_CUDA_NOT_READY, cudaErrorNotReady);
 SAME_VALUE(PA_CUDA_MEMCPY_DEFAULT, cudaMemcpyDefault);
 SAME_VALUE(PA_CUDA_STREAM_NON_BLOCKING, cudaStreamNonBlocking);
@@ -53,8 +52,12 @@ SAME_TYPE(&cudaGetErrorString, const char *(*)(cudaError_t));
 
 SAME_TYPE(((pa_cuda *)NULL)->DriverDeviceGet, int (*)(CUdevice *, int));
 SAME_TYPE(((pa_cuda *)NULL)->DriverDeviceGetUuid, int (*)(pa_cuda_uuid *, CUdevice));
+SAME_TYPE(((pa_cuda *)NULL)->DriverPrimaryState,
+          int (*)(CUdevice, unsigned int *, int *));
+SAME_TYPE(&cuDevicePrimaryCtxGetState, CUresult (*)(CUdevice, unsigned int *, int *));
 SAME_TYPE(&cuDriverGetVersion, CUresult (*)(int *));
 SAME_TYPE(&cuDeviceGet, CUresult (*)(CUdevice *, int));
 SAME_TYPE(&cuDeviceGetUuid_v2, CUresult (*)(CUuuid *, CUdevice));
 SAME_NAME(cuDriverGetVersion, "cuDriverGetVersion");
 SAME_NAME(cuDeviceGet, "cuDeviceGet");
+SAME_NAME(cuDevicePrimaryCtxGetState, "cuDevicePrimaryCtxGetState");

@@ -85,7 +85,7 @@ def test_nvml(include):
 
 # What the compiler must object to: a wrong value, parameter, result and size.
 PLANTED = {
-    "value": ("PEER_ACCESS_ALREADY_ENABLED = 704", "PEER_ACCESS_ALREADY_ENABLED = 705"),
+    "value": ("PA_CUDA_NOT_READY = 600", "PA_CUDA_NOT_READY = 601"),
     "parameter": ("X(SetDevice, (int device))", "X(SetDevice, (long device))"),
     "order": ("(void **address, size_t nbytes))", "(size_t nbytes, void **address))"),
     "constness": ("void *to, const void *from", "void *to, void *from"),

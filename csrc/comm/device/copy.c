@@ -12,16 +12,14 @@ pa_device_copy(pa_devices *devices, const pa_place *place, char *to, const char 
         return PA_OK;
     }
     const pa_cuda *cuda = devices->cuda;
-    int before = -1;
+    pa_cuda_before before = PA_CUDA_BEFORE_INIT;
     if (place->device != devices->device) {
         PA_TRY(pa_cuda_enter(cuda, place->device, &before, error));
     }
     pa_status status =
         PA_CUDA(cuda, error,
                 MemcpyAsync(to, from, nbytes, PA_CUDA_MEMCPY_DEFAULT, place->stream));
-    if (before >= 0) {
-        pa_cuda_leave(cuda, before);
-    }
+    pa_cuda_leave(cuda, before);
     return status;
 }
 

@@ -202,7 +202,7 @@ ipc_open(pa_devices *devices, const pa_hooks *hooks, pa_error *error)
     ipc_buffer *ranks = calloc(size, sizeof *ranks);
     handles *all = calloc(size, sizeof *all);
     pa_status status = PA_OK;
-    int before = -1;
+    pa_cuda_before before = PA_CUDA_BEFORE_INIT;
     if (group == NULL || ranks == NULL || all == NULL) {
         pa_comm_abort_memory(devices->comm, PA_OP_DEVICES);
         status = pa_error_set(error, PA_EMEMORY, "no memory for %zu ranks", size);
@@ -329,7 +329,7 @@ static void
 ipc_close(pa_devices *devices, bool forked)
 {
     pa_ipc_group *group = devices->ipc;
-    int before = -1;
+    pa_cuda_before before = PA_CUDA_BEFORE_INIT;
     if (group == NULL) {
         return;
     }

@@ -128,7 +128,7 @@ run_way(pa_comm *comm, const pa_device_backend *way, const pa_move *move,
     for (int rank = 0;
          rank < pa_comm_size(comm) && !find_stream(&recv[rank], &work.stream); rank++) {
     }
-    int before = -1;
+    pa_cuda_before before = PA_CUDA_BEFORE_INIT;
     pa_status status = PA_OK;
     if (devices->cuda != NULL && devices->device >= 0) {
         status = pa_cuda_enter(devices->cuda, devices->device, &before, error);
@@ -136,9 +136,7 @@ run_way(pa_comm *comm, const pa_device_backend *way, const pa_move *move,
     if (status == PA_OK) {
         status = way->stream(devices, &work, hooks, error);
     }
-    if (before >= 0) {
-        pa_cuda_leave(devices->cuda, before);
-    }
+    pa_cuda_leave(devices->cuda, before);
     return status == PA_OK ? PA_OK : pa_devices_break(comm, move->op, status, error);
 }
 

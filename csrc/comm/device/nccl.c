@@ -117,7 +117,7 @@ static pa_status
 begin(pa_devices *devices, pa_nccl_id id, pa_error *error)
 {
     struct pa_nccl_group *group = devices->nccl;
-    int before = 0;
+    pa_cuda_before before = PA_CUDA_BEFORE_INIT;
     PA_TRY(pa_watch_create(devices, ask, true, &group->watch, error));
     PA_TRY(pa_cuda_enter(devices->cuda, devices->device, &before, error));
     pa_status status = pa_nccl_link_connect(&group->link, pa_comm_size(devices->comm),

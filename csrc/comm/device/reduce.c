@@ -116,7 +116,7 @@ pa_devices_reduce(pa_comm *comm, const pa_device_reduction *work, uint32_t place
     PA_TRY(pa_devices_way(comm, PA_OP_REDUCE, placed, apart,
                           pa_leaves_nbytes(work->leaves), &way, hooks, said));
     pa_devices *devices = comm->devices;
-    int before = -1;
+    pa_cuda_before before = PA_CUDA_BEFORE_INIT;
     pa_status status = PA_OK;
     if (devices->cuda != NULL && devices->device >= 0) {
         status = pa_cuda_enter(devices->cuda, devices->device, &before, said);
@@ -131,8 +131,6 @@ pa_devices_reduce(pa_comm *comm, const pa_device_reduction *work, uint32_t place
     } else {
         status = reduce_subsets(comm, way, work, hooks, said);
     }
-    if (before >= 0) {
-        pa_cuda_leave(devices->cuda, before);
-    }
+    pa_cuda_leave(devices->cuda, before);
     return status;
 }

@@ -101,7 +101,7 @@ pa_stage_mark(pa_devices *devices, const pa_stage_places *places, size_t slot,
     for (size_t i = 0; i < places->count && status == PA_OK; i++) {
         const pa_place *place = places->at[i];
         pa_cuda_event *event = event_of(devices->staging, place->device, slot, left);
-        int before = -1;
+        pa_cuda_before before = PA_CUDA_BEFORE_INIT;
         PA_TRY(pa_cuda_enter(cuda, place->device, &before, error));
         if (*event == NULL) {
             status = PA_CUDA(cuda, error,

@@ -260,12 +260,11 @@ run(void *argument)
 {
     pa_watch *watch = argument;
     const pa_cuda *cuda = watch->devices->cuda;
-    int before = 0;
-    int mode = PA_CUDA_CAPTURE_MODE_RELAXED;
+    pa_cuda_before before = PA_CUDA_BEFORE_INIT;
     /* The questions go to the device of the events, so that no context is made on
-     * another, and may be asked while some other stream is being captured. */
+     * another, and may be asked while some other stream is being captured. A thread of
+     * our own never leaves. */
     (void)pa_cuda_enter(cuda, watch->devices->device, &before, NULL);
-    (void)cuda->ThreadExchangeStreamCaptureMode(&mode);
     (void)pthread_mutex_lock(&watch->lock);
     while (!watch->stop) {
         if (watch->pending == NULL || watch->failed) {
