@@ -107,17 +107,17 @@ def _repeats(item):
 
 def _repeats_on_devices(item, backend, params):
     name = item.module.__name__.rpartition(".test_")[2]
-    if backend is STAGED:
-        return name not in MOVING + RESTING
-    # How tensors are read does not depend on the way, nor do the sizes on the dtypes;
-    # and alone there is no way.
     size = params.get("size")
+    # How tensors are read does not depend on the way, nor on how many ranks there are.
+    other_path = params.get("path") in ("shim", "attributes")
+    if backend is STAGED:
+        return name not in MOVING + RESTING or (other_path and size in (1, 3, 4))
     return (
         name not in MOVING
-        or (backend is NCCL and _needs_exact_sums(item, params))
-        or params.get("path") in ("shim", "attributes")
-        or size == 1
+        or other_path
+        or size == 1  # alone there is no way
         or (size == 3 and "dtype" in params)
+        or (backend is NCCL and _needs_exact_sums(item, params))
     )
 
 
