@@ -394,7 +394,9 @@ rows_are_read_and_written(void)
                                         "nccl,nccl",
                                         "staged<=4K<=5,nccl",
                                         "ipc<=2M,staged<=1M,nccl",
-                                        "staged<=99999999999999999999,nccl"};
+                                        "staged<=99999999999999999999,nccl",
+                                        "staged<=4K,ipc<=2M,nccl,",
+                                        "nccl,"};
     pa_device_choice choice = {0};
     pa_error error = PA_ERROR_INIT;
     char text[128] = "";

@@ -83,7 +83,7 @@ pa_device_choice_read(pa_device_choice *choice, const char *text, pa_error *erro
         good = read_row(&at, row) && !pa_device_choice_names(&read, row->way) &&
                (read.count == 0 || row[-1].up_to < row->up_to);
         read.count++;
-        if (*at != ',') {
+        if (*at != ',' || read.count == PA_DEVICE_WAYS) {
             break;
         }
         at++;
