@@ -21,6 +21,8 @@ FORCED = "PYACCEL_COMM"  # the variable that forces a communicator: shm or torch
 # lets several processes share a GPU.
 WAYS = "PYACCEL_GPU_WAYS"
 SHARED_NCCL = "NCCL_MULTI_RANK_GPU_ENABLE"
+# NCCL's own variable that makes its calls wait, whatever a program asks of it.
+BLOCKING_NCCL = "NCCL_COMM_BLOCKING"
 TIMEOUT = 1800.0  # seconds for an operation on the host, as torch.distributed's
 # What the core says of the barriers with which a set-up ends.
 _A_BARRIER = re.compile(r"wait_for_everyone \(operation \d+\)")
@@ -123,8 +125,23 @@ def _leave_at_end() -> None:
 def _name_device(joined: _C.Comm, device) -> None:
     """Tells the communicator of a GPU, which is not touched yet."""
     if device is not None and device.type == "cuda":
+        _check_blocking()
         shared = os.environ.get(SHARED_NCCL, "0") not in ("", "0")
         joined.set_device(device.index or 0, shared_nccl=shared)
+
+
+def _check_blocking() -> None:
+    """Refuses the variable with which NCCL would wait for ever for a peer that ended.
+
+    Our setting of the communicator counts for less than the variable. It stays as it
+    is, because torch's communicators obey it as well.
+    """
+    rows = os.environ.get(WAYS)
+    if os.environ.get(BLOCKING_NCCL) == "1" and (not rows or "nccl" in rows):
+        raise ValueError(
+            f"{BLOCKING_NCCL} is 1, which keeps pyaccel from ending what waits in NCCL "
+            f"for another process: unset it, or set {WAYS} to ipc or staged"
+        )
 
 
 def _await_everyone(joined: _C.Comm) -> None:

@@ -8,6 +8,8 @@ import torch
 
 from pyaccel import _C, PartialState, _group
 from pyaccel.utils import gather
+from tests.c import runner
+from tests.fakes import environment
 from tests.harness import here
 
 
@@ -61,6 +63,39 @@ def test_rows_that_cannot_be_read_are_an_error_of_the_set_up(backend):
     env = {"PYACCEL_GPU_WAYS": "fast"}
     for text in backend.run(ask_for_nonsense, size=2, env=env, own_group=True):
         assert text.startswith('the ways between GPUs are "fast": write rows such as')
+
+
+def test_nccl_that_waits_in_its_calls_is_an_error_of_the_set_up(shm):
+    """Nobody could end such a call; the other ways do without NCCL."""
+    env = {"NCCL_COMM_BLOCKING": "1"}
+    for text in shm.run(join_on_told, "cuda:0", size=2, env=env):
+        assert text.startswith("NCCL_COMM_BLOCKING is 1, which keeps pyaccel from ")
+        assert text.endswith("unset it, or set PYACCEL_GPU_WAYS to ipc or staged")
+    for more in ({"NCCL_COMM_BLOCKING": "0"}, {"PYACCEL_GPU_WAYS": "ipc<=4K,staged"}):
+        told = shm.run(join_on, "cuda:0", size=2, env={**env, **more})
+        assert told == [[(0, False)]] * 2
+    assert shm.run(join_on, "cpu", size=2, env=env) == [[], []]
+
+
+def join_on_told(device):
+    with pytest.raises(ValueError) as caught:
+        join_on(device)
+    return str(caught.value)
+
+
+def find_libraries():
+    """What is found once the state is set up, before anybody asked for it by hand."""
+    PartialState()
+    return _C.gpu_libraries()["nccl"]["path"]
+
+
+def test_the_files_that_variables_name_are_told_before_the_first_use(shm):
+    """Also where nothing asks for the GPUs, as accelerate's check of them would."""
+    if runner.compiler() is None:
+        pytest.skip("no C compiler to build the fake GPUs with: install gcc or clang")
+    env = {**environment(), "NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
+    found = shm.run(find_libraries, size=2, env=env, own_group=True)
+    assert found == [env["PYACCEL_NCCL_SO"]] * 2
 
 
 def join_on(device):
