@@ -67,6 +67,7 @@ _NAMES = {
     "get_model_tp_size": "pyaccel.utils.other",
     "get_module_children_bottom_up": "pyaccel.utils.other",
     "get_pretty_name": "pyaccel.utils.other",
+    "gpu_ways": "pyaccel.utils.operations",
     "has_compiled_regions": "pyaccel.utils.other",
     "honor_type": "pyaccel.utils.operations",
     "ignorant_find_batch_size": "pyaccel.utils.operations",

@@ -128,6 +128,7 @@ from .operations import (
     gather as gather,
     gather_object as gather_object,
     get_data_structure as get_data_structure,
+    gpu_ways as gpu_ways,
     honor_type as honor_type,
     ignorant_find_batch_size as ignorant_find_batch_size,
     initialize_tensors as initialize_tensors,

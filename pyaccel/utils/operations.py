@@ -77,6 +77,7 @@ __all__ = [
     "gather_tensor_shape",
     "get_data_structure",
     "get_shape",
+    "gpu_ways",
     "honor_type",
     "ignorant_find_batch_size",
     "initialize_tensors",
@@ -357,3 +358,16 @@ def _tensors(tree) -> list[torch.Tensor]:
     found: list[torch.Tensor] = []
     recursively_apply(found.append, tree)
     return found
+
+
+def gpu_ways() -> str:
+    """How tensors go from GPU to GPU, in lines for people; not collective.
+
+    The first operation on a GPU chooses the ways by a payload's bytes, from what all
+    processes have; then each other way stands there with the reason why it is off, and
+    each rank with its GPU. Before that the text says what PYACCEL_GPU_WAYS asks for.
+    """
+    PartialState()
+    if _group.comm is None:
+        return "one process works alone: nothing goes between GPUs"
+    return _group.comm.devices()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pyaccel import _C, PartialState, _group
-from pyaccel.utils import gather
+from pyaccel.utils import gather, gpu_ways
 from tests.c import runner
 from tests.fakes import environment
 from tests.harness import here
@@ -96,6 +96,21 @@ def test_the_files_that_variables_name_are_told_before_the_first_use(shm):
     env = {**environment(), "NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
     found = shm.run(find_libraries, size=2, env=env, own_group=True)
     assert found == [env["PYACCEL_NCCL_SO"]] * 2
+
+
+def tell_ways():
+    before = gpu_ways()
+    PartialState()
+    return before, gpu_ways()
+
+
+def test_ways_can_be_printed(backend):
+    env = {"PYACCEL_GPU_WAYS": "staged<=4K,ipc"}
+    text = "GPUs are set up at the first operation on one\nasked for: staged<=4096,ipc"
+    told = backend.run(tell_ways, size=2, env=env, own_group=True)
+    assert told == [(text, text)] * 2
+    alone = "one process works alone: nothing goes between GPUs"
+    assert backend.run(tell_ways, size=1, own_group=True) == [(alone, alone)]
 
 
 def join_on(device):
