@@ -71,6 +71,7 @@ struct pa_comm {
     pa_channel *channels;       /* [size] */
     struct pa_loop *loop;       /* to itself: see comm/loop.h */
     struct pa_lent *lent;       /* this rank's arenas: see comm/lend.c */
+    const pa_hooks *leaving;    /* of the caller of pa_comm_leave, while it runs */
     struct pa_devices *devices; /* the group's GPUs: see comm/device/devices.h */
 };
 

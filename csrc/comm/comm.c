@@ -58,23 +58,26 @@ pa_comm_fini(pa_comm *comm)
 }
 
 void
-pa_comm_close(pa_comm *comm)
+pa_comm_leave(pa_comm *comm, bool ending, const pa_hooks *hooks)
 {
-    if (!comm->closed) {
-        bool forked = pa_fork_mark_forked(comm->fork_mark);
-        pa_devices_close(comm->devices, forked);
-        comm->devices = NULL;
-        comm->closed = true;
-        pa_lend_fini(comm);
-        comm->backend->close(comm, forked);
+    if (comm->closed) {
+        return;
     }
+    bool forked = pa_fork_mark_forked(comm->fork_mark);
+    comm->ending = ending;
+    comm->leaving = hooks;
+    pa_devices_close(comm->devices, forked);
+    comm->devices = NULL;
+    comm->leaving = NULL;
+    comm->closed = true;
+    pa_lend_fini(comm);
+    comm->backend->close(comm, forked);
 }
 
 void
-pa_comm_close_at_end(pa_comm *comm)
+pa_comm_close(pa_comm *comm)
 {
-    comm->ending = true;
-    pa_comm_close(comm);
+    pa_comm_leave(comm, false, NULL);
 }
 
 void

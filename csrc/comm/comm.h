@@ -57,6 +57,7 @@ typedef enum pa_placed {
     PA_PLACED_DEVICE = 1,   /* one or more on a device */
     PA_PLACED_APART = 2,    /* not all of these on the rank's own device */
     PA_PLACED_CAPTURED = 4, /* the caller's stream is being captured in a graph */
+    PA_PLACED_SPLIT = 8,    /* of all ranks: captured on some of them only */
 } pa_placed;
 
 /* What one rank shows in a meeting. */
@@ -125,9 +126,11 @@ pa_comm_destroy(pa_comm *comm);
 void
 pa_comm_close(pa_comm *comm);
 
-/* As pa_comm_close in a process that is about to end, which the others are told. */
+/* As pa_comm_close; with `ending` in a process that is about to end, which the others
+ * are told. Where GPUs of other ranks still need what this one has, it waits for them,
+ * up to the deadline of an operation, and calls `hooks->tick`, which can stop that. */
 void
-pa_comm_close_at_end(pa_comm *comm);
+pa_comm_leave(pa_comm *comm, bool ending, const pa_hooks *hooks);
 
 /* Facts that never change: rank, number of ranks, the backend's name. */
 int
@@ -199,7 +202,8 @@ pa_comm_gone(pa_comm *comm);
 /* What a rank shows to the others between meetings: numbers that grow. */
 typedef enum pa_shown {
     PA_SHOWN_WORK,   /* comm/device/watch.c */
-    PA_SHOWN_CLOSED, /* comm/device/ipc.c */
+    PA_SHOWN_TAKEN,  /* comm/device/ipc.c, */
+    PA_SHOWN_CLOSED, /* and there too */
     PA_SHOWN_COUNT,
 } pa_shown;
 

@@ -355,6 +355,7 @@ meet_and_reduce(reducer *r)
             .reduction = r->reduction,
             .scale = r->scale,
             .outputs = r->outputs,
+            .captured = (placed & PA_PLACED_CAPTURED) != 0,
         };
         return pa_devices_reduce(r->comm, &work, placed, agreement.apart, r->hooks,
                                  r->error);

@@ -156,6 +156,34 @@ destroy(pa_comm *comm)
     PyEval_RestoreThread(thread);
 }
 
+/* Lets Python's signal handlers run while the group is left. */
+static bool
+leaving_tick(void *context, uint64_t waited_ns, int missing)
+{
+    (void)waited_ns;
+    (void)missing;
+    PyThreadState **thread = context;
+    PyEval_RestoreThread(*thread);
+    bool go_on = PyErr_CheckSignals() == 0;
+    *thread = PyEval_SaveThread();
+    return go_on;
+}
+
+/* Leaves the group and frees the communicator. -1 with the exception of a signal's
+ * handler, which does not keep the group. */
+static int
+leave(pa_comm *comm, bool ending)
+{
+    PyThreadState *thread = PyEval_SaveThread();
+    pa_hooks hooks = {.context = &thread, .tick = leaving_tick};
+    if (comm != NULL) {
+        pa_comm_leave(comm, ending, &hooks);
+    }
+    pa_comm_destroy(comm);
+    PyEval_RestoreThread(thread);
+    return PyErr_Occurred() != NULL ? -1 : 0;
+}
+
 static void
 comm_dealloc(PyObject *object)
 {
@@ -245,20 +273,14 @@ comm_close(PyObject *object, PyObject *const *arguments, Py_ssize_t count,
     }
     pa_comm *comm = self->comm;
     self->comm = NULL;
-    if (comm != NULL && ending != 0 && self->borrowers == 0) {
-        PyThreadState *thread = PyEval_SaveThread();
-        pa_comm_close_at_end(comm);
-        PyEval_RestoreThread(thread);
-    }
     if (!forked) {
         (void)pthread_mutex_unlock(&turn->lock);
     }
     if (self->borrowers > 0 && comm != NULL) {
         self->orphan = comm;
-    } else {
-        destroy(comm);
+        Py_RETURN_NONE;
     }
-    Py_RETURN_NONE;
+    return leave(comm, ending != 0) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 static PyObject *

@@ -145,6 +145,8 @@ rank_run(int fd, int rank, int size, uint64_t timeout_ns,
     self.devices->failed_context = &self;
     run(&self);
     pa_comm_destroy(self.comm);
+    /* Whatever asks CUDA for errors next, torch for one, must not find any of ours. */
+    CHECK_EQUAL(self.cuda->GetLastError(), PA_CUDA_SUCCESS);
     char live[1024] = "";
     size_t left = fakes.report_live(live, sizeof live);
     if (left > self.leaves) {

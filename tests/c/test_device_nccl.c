@@ -274,7 +274,7 @@ reduce_one(device_rank *rank, pa_dtype dtype, pa_reduction reduction)
     };
     pa_leaves leaves = {at, 2, 1};
     char *outputs[] = {result, NULL};
-    pa_device_reduction work = {&leaves, reduction, 1.0, outputs, NULL};
+    pa_device_reduction work = {&leaves, reduction, 1.0, outputs, NULL, false};
     CHECK_EQUAL(pa_device_nccl.reduce(rank->devices, &work, NULL, &error), PA_OK);
     CHECK_EQUAL(rank->cuda->StreamSynchronize(NULL), PA_CUDA_SUCCESS);
     CHECK(memcmp(result, wanted, NUMBERS * each) == 0);

@@ -21,6 +21,7 @@ typedef struct pa_device_work {
     int receiver;        /* the only rank that receives, or PA_NO_ROOT */
     int sender;          /* the only rank that sends, or PA_NO_ROOT */
     pa_cuda_stream stream;
+    bool captured; /* the streams of all ranks are being captured in graphs */
 } pa_device_work;
 
 /* One rank's share of a reduction: `outputs[leaves]` stand where the leaves do. */
@@ -30,6 +31,7 @@ typedef struct pa_device_reduction {
     double scale;
     char *const *outputs;
     pa_cuda_stream stream;
+    bool captured; /* as in pa_device_work */
 } pa_device_reduction;
 
 typedef struct pa_device_backend {

@@ -82,27 +82,35 @@ own_device(pa_comm *comm, int used)
     return devices != NULL ? devices->device : used;
 }
 
+/* Whether the stream is being captured. The default one never is, and asking about it
+ * would make a context on the thread's current device. */
+static bool
+is_captured(const pa_place *place)
+{
+    const pa_cuda *cuda = place->stream != NULL ? pa_cuda_get() : NULL;
+    int capturing = PA_CUDA_CAPTURE_NONE;
+    return cuda != NULL &&
+           pa_cuda_check(cuda, cuda->StreamIsCapturing(place->stream, &capturing),
+                         "cudaStreamIsCapturing", NULL) == PA_OK &&
+           capturing != PA_CUDA_CAPTURE_NONE;
+}
+
 uint32_t
 pa_devices_placed(pa_comm *comm, const pa_leaves *leaves)
 {
     uint32_t placed = 0;
     const pa_place *last = NULL;
+    int own = -1;
     for (size_t i = 0; i < leaves->count; i++) {
         const pa_place *place = leaves->at[i].place;
         if (place == NULL || place == last) {
             continue;
         }
+        own = last == NULL ? own_device(comm, place->device) : own;
         last = place;
-        placed |=
-            PA_PLACED_DEVICE |
-            (place->device != own_device(comm, place->device) ? PA_PLACED_APART : 0);
-        const pa_cuda *cuda = pa_cuda_get();
-        int capturing = PA_CUDA_CAPTURE_NONE;
-        if (cuda != NULL &&
-            cuda->StreamIsCapturing(place->stream, &capturing) == PA_CUDA_SUCCESS &&
-            capturing != PA_CUDA_CAPTURE_NONE) {
-            placed |= PA_PLACED_CAPTURED;
-        }
+        placed |= PA_PLACED_DEVICE;
+        placed |= place->device != own ? PA_PLACED_APART : 0;
+        placed |= is_captured(place) ? PA_PLACED_CAPTURED : 0;
     }
     return placed;
 }
@@ -111,10 +119,13 @@ uint32_t
 pa_cards_placed(const pa_card *cards, int size)
 {
     uint32_t placed = 0;
+    uint32_t everywhere = PA_PLACED_CAPTURED;
     for (int rank = 0; rank < size; rank++) {
         placed |= cards[rank].placed;
+        everywhere &= cards[rank].placed;
     }
-    return placed;
+    bool split = (placed & PA_PLACED_CAPTURED) != everywhere;
+    return placed | (split ? PA_PLACED_SPLIT : 0);
 }
 
 static void

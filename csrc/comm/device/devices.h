@@ -6,8 +6,8 @@
  * rank ever takes another way than its peers.
  *
  *   nccl     one rank a GPU                            enqueued on the caller's stream
- *   ipc      ranks of one host that share a GPU, or    enqueued on the caller's stream
- *            GPUs that can read each other
+ *   ipc      ranks of one host that share a GPU, or    enqueued once the peers' bytes
+ *            GPUs that can read each other             are there
  *   staged   anything, mixed places too                the host waits for the bytes */
 #ifndef PA_COMM_DEVICE_DEVICES_H
 #define PA_COMM_DEVICE_DEVICES_H

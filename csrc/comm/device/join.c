@@ -175,12 +175,14 @@ judge(const pa_devices *devices, const pa_device_backend *way, char *why,
 static pa_status
 refuse_other_tables(const pa_devices *devices, pa_error *error)
 {
+    char own[PA_DEVICE_TEXT] = "";
+    pa_device_choice_format(&devices->asked, own, sizeof own);
     for (int rank = 1; rank < pa_comm_size(devices->comm); rank++) {
         if (devices->ranks[rank].asked != devices->ranks[0].asked) {
             return pa_error_set(error, PA_EMISMATCH,
                                 "ranks 0 and %d ask for different ways between GPUs; "
-                                "give all ranks the same rows",
-                                rank);
+                                "rank %d asks for \"%s\": give all ranks the same rows",
+                                rank, pa_comm_rank(devices->comm), own);
         }
     }
     return PA_OK;
@@ -216,6 +218,16 @@ is_on(const pa_devices *devices, const pa_device_backend *way)
     return devices->off[pa_device_way_index(way)][0] == '\0';
 }
 
+/* Mixed places have no other way, so a group without it is none. */
+static pa_status
+need_staged(const pa_devices *devices, pa_error *error)
+{
+    return is_on(devices, &pa_device_staged)
+               ? PA_OK
+               : pa_error_set(error, PA_EMEMORY, "%s: %s", pa_op_text(PA_OP_DEVICES),
+                              devices->off[pa_device_way_index(&pa_device_staged)]);
+}
+
 /* Opens the ways that were asked for. */
 static pa_status
 open_asked(pa_devices *devices, const pa_hooks *hooks, pa_error *error)
@@ -236,7 +248,7 @@ open_asked(pa_devices *devices, const pa_hooks *hooks, pa_error *error)
         }
     }
     devices->choice = devices->asked;
-    return PA_OK;
+    return need_staged(devices, error);
 }
 
 /* Opens the best way that can be had, and the one that always can. */
@@ -256,10 +268,7 @@ open_best(pa_devices *devices, const pa_hooks *hooks, pa_error *error)
             choice->rows[choice->count++] = (pa_device_row){way, SIZE_MAX};
         }
     }
-    if (choice->count == 0) {
-        return pa_error_set(error, PA_EMEMORY, "%s", devices->off[PA_DEVICE_WAYS - 1]);
-    }
-    return PA_OK;
+    return need_staged(devices, error);
 }
 
 static void
@@ -274,6 +283,24 @@ forget(pa_devices *devices)
     devices->ranks = NULL;
 }
 
+/* Says once, on one rank, why GPUs do not talk over NCCL although every rank has one.
+ */
+static void
+tell_fall_back(const pa_devices *devices, const pa_hooks *hooks)
+{
+    char text[PA_DEVICE_TEXT + 128] = "";
+    if (hooks == NULL || hooks->lasts == NULL || pa_comm_rank(devices->comm) != 0 ||
+        devices->asked.count > 0 || without_device(devices) >= 0 ||
+        is_on(devices, &pa_device_nccl)) {
+        return;
+    }
+    pa_text_append(text, sizeof text, "tensors of GPUs go by the way ");
+    pa_device_choice_format(&devices->choice, text, sizeof text);
+    pa_text_append(text, sizeof text, " between the ranks, not over NCCL: %s",
+                   devices->off[pa_device_way_index(&pa_device_nccl)]);
+    hooks->lasts(hooks->context, text);
+}
+
 pa_status
 pa_devices_join(pa_devices *devices, const pa_hooks *hooks, pa_error *error)
 {
@@ -282,6 +309,10 @@ pa_devices_join(pa_devices *devices, const pa_hooks *hooks, pa_error *error)
     }
     size_t size = (size_t)pa_comm_size(devices->comm);
     pa_device_facts mine;
+    if (hooks != NULL && hooks->release != NULL) {
+        /* Libraries are loaded and devices woken: that takes a second or two. */
+        hooks->release(hooks->context);
+    }
     learn_facts(devices, &mine);
     devices->ranks = calloc(size, sizeof *devices->ranks);
     if (devices->ranks == NULL) {
@@ -302,5 +333,6 @@ pa_devices_join(pa_devices *devices, const pa_hooks *hooks, pa_error *error)
         return status;
     }
     devices->joined = true;
+    tell_fall_back(devices, hooks);
     return PA_OK;
 }

@@ -14,8 +14,7 @@ static pa_status
 refuse_capture(uint32_t op, const char *what, pa_error *error)
 {
     return pa_error_set(error, PA_EARGUMENT,
-                        "%s: a CUDA graph is being captured on some rank, and %s; run "
-                        "it outside of the graph",
+                        "%s: a CUDA graph is being captured on some rank, and %s",
                         pa_op_text(op), what);
 }
 
@@ -30,8 +29,15 @@ pa_devices_way(pa_comm *comm, uint32_t op, uint32_t placed, bool apart, size_t n
                             pa_op_text(op));
     }
     bool captured = (placed & PA_PLACED_CAPTURED) != 0;
+    if ((placed & PA_PLACED_SPLIT) != 0) {
+        return refuse_capture(op, "on others none is: all must capture it, or none",
+                              error);
+    }
     if (captured && !devices->joined) {
-        return refuse_capture(op, "the first operation on GPUs sets them up", error);
+        return refuse_capture(op,
+                              "the first operation on GPUs sets them up: run one "
+                              "before the capture",
+                              error);
     }
     PA_TRY(pa_devices_join(devices, hooks, error));
     bool mixed = apart || (placed & PA_PLACED_APART) != 0;
@@ -42,6 +48,7 @@ pa_devices_way(pa_comm *comm, uint32_t op, uint32_t placed, bool apart, size_t n
                        "this operation goes by the way %s, where the "
                        "host has a part in it",
                        (*way)->name);
+        pa_text_append(what, sizeof what, ": run it outside of the graph");
         return refuse_capture(op, what, error);
     }
     return PA_OK;
@@ -71,7 +78,6 @@ typedef struct side {
     pa_flow send;
     pa_flow *recv; /* [size] */
     pa_part *next; /* room for the next flow's parts */
-    size_t nbytes; /* that any rank sends */
 } side;
 
 /* The parts of a flow that stand on devices, or the others. */
@@ -95,7 +101,6 @@ take_side(side *made, const pa_move *move, int size, bool on_device)
     made->send = filter(made, move->send, on_device);
     for (int rank = 0; rank < size; rank++) {
         made->recv[rank] = filter(made, &move->recv[rank], on_device);
-        made->nbytes += made->recv[rank].nbytes;
     }
 }
 
@@ -124,6 +129,7 @@ run_way(pa_comm *comm, const pa_device_backend *way, const pa_move *move,
         .recv = recv,
         .receiver = move->receiver,
         .sender = move->sender,
+        .captured = (move->placed & PA_PLACED_CAPTURED) != 0,
     };
     for (int rank = 0;
          rank < pa_comm_size(comm) && !find_stream(&recv[rank], &work.stream); rank++) {
@@ -140,9 +146,21 @@ run_way(pa_comm *comm, const pa_device_backend *way, const pa_move *move,
     return status == PA_OK ? PA_OK : pa_devices_break(comm, move->op, status, error);
 }
 
-/* What stands on devices by its way, and what stands on the host by the host's. */
+/* Whether a flow has parts on the host. */
+static bool
+has_host_part(const pa_flow *flow)
+{
+    bool found = false;
+    for (size_t i = 0; flow->parts != NULL && i < flow->nparts; i++) {
+        found = found || flow->parts[i].place == NULL;
+    }
+    return found;
+}
+
+/* What stands on devices by `way`, and what stands on the host by the host's. */
 static pa_status
-move_sides(pa_comm *comm, const pa_move *move, const pa_hooks *hooks, pa_error *error)
+move_sides(pa_comm *comm, const pa_device_backend *way, const pa_move *move,
+           const pa_hooks *hooks, pa_error *error)
 {
     size_t size = (size_t)pa_comm_size(comm);
     size_t nparts = move->send->nparts;
@@ -159,18 +177,9 @@ move_sides(pa_comm *comm, const pa_move *move, const pa_hooks *hooks, pa_error *
     take_side(&gpu, move, (int)size, true);
     side host = {.recv = gpu.recv + size, .next = gpu.next};
     take_side(&host, move, (int)size, false);
-    const pa_device_backend *way = NULL;
-    pa_status status = pa_devices_way(comm, move->op, move->placed, false, gpu.nbytes,
-                                      &way, hooks, error);
-    if (status == PA_OK && way == &pa_device_staged) {
-        /* Host parts as well: one stream of the host for both. */
-        status = run_way(comm, way, move, move->send, move->recv, hooks, error);
-    } else if (status == PA_OK) {
-        status = run_way(comm, way, move, &gpu.send, gpu.recv, hooks, error);
-        if (status == PA_OK && host.nbytes > 0) {
-            status =
-                pa_comm_stream(comm, move->op, &host.send, host.recv, hooks, error);
-        }
+    pa_status status = run_way(comm, way, move, &gpu.send, gpu.recv, hooks, error);
+    if (status == PA_OK) {
+        status = pa_comm_stream(comm, move->op, &host.send, host.recv, hooks, error);
     }
     free(parts);
     return status;
@@ -185,10 +194,17 @@ pa_devices_move(pa_comm *comm, const pa_move *move, const pa_hooks *hooks,
     if (move->placed == 0) {
         return pa_comm_stream(comm, move->op, move->send, move->recv, hooks, said);
     }
-    if (!move->apart) {
-        return move_sides(comm, move, hooks, said);
+    size_t nbytes = 0;
+    bool mixed = has_host_part(move->send);
+    for (int rank = 0; rank < pa_comm_size(comm); rank++) {
+        nbytes += move->recv[rank].nbytes;
+        mixed = mixed || has_host_part(&move->recv[rank]);
     }
     const pa_device_backend *way = NULL;
-    PA_TRY(pa_devices_way(comm, move->op, move->placed, true, 0, &way, hooks, said));
-    return run_way(comm, way, move, move->send, move->recv, hooks, said);
+    PA_TRY(pa_devices_way(comm, move->op, move->placed, move->apart, nbytes, &way,
+                          hooks, said));
+    /* The staged way takes host parts as well: one stream of the host for both. */
+    return mixed && way != &pa_device_staged
+               ? move_sides(comm, way, move, hooks, said)
+               : run_way(comm, way, move, move->send, move->recv, hooks, said);
 }

@@ -42,7 +42,7 @@ look_up(pa_patience *patience, uint64_t now, pa_error *error)
     if (pa_comm_broken(comm, text, sizeof text)) {
         return pa_error_set(said, PA_EBROKEN, "%s: %s", op, text);
     }
-    int gone = pa_comm_gone(comm);
+    int gone = patience->alone ? -1 : pa_comm_gone(comm);
     if (gone >= 0) {
         (void)pa_error_set(said, PA_EPEER,
                            "%s: rank %d ended while rank %d waited for %s", op, gone,

@@ -43,6 +43,9 @@ leave(staged *s, size_t k)
 {
     size_t slot = k % PA_STAGE_SLOTS;
     size_t nbytes = chunk_of(s, s->work->send, k);
+    if (nbytes == 0) {
+        return PA_OK;
+    }
     PA_TRY(pa_device_copy_from(s->devices, &s->from, s->devices->staging->send[slot],
                                nbytes, s->error));
     return pa_stage_mark(s->devices, &s->places, slot, true, s->error);
@@ -57,13 +60,21 @@ travel(staged *s, size_t k)
     pa_comm *comm = s->devices->comm;
     size_t size = (size_t)pa_comm_size(comm);
     size_t own = (size_t)pa_comm_rank(comm);
-    PA_TRY(pa_stage_await(s->devices, s->work->op, slot, true, s->hooks, s->error));
-    PA_TRY(pa_stage_await(s->devices, s->work->op, slot, false, s->hooks, s->error));
+    bool lands = false;
     for (size_t rank = 0; rank < size; rank++) {
         size_t nbytes = chunk_of(s, &s->work->recv[rank], k);
-        bool wanted = rank != own && pa_flow_wanted(&s->work->recv[rank]);
+        bool wanted = rank != own && nbytes > 0 && pa_flow_wanted(&s->work->recv[rank]);
+        lands = lands || wanted;
         s->parts[rank] = (pa_part){staging->recv[slot] + rank * s->chunk, nbytes, NULL};
         s->flows[rank] = (pa_flow){wanted ? &s->parts[rank] : NULL, 1, nbytes};
+    }
+    /* Only for what this chunk needs: the stream may be far behind. */
+    if (chunk_of(s, s->work->send, k) > 0) {
+        PA_TRY(pa_stage_await(s->devices, s->work->op, slot, true, s->hooks, s->error));
+    }
+    if (lands) {
+        PA_TRY(
+            pa_stage_await(s->devices, s->work->op, slot, false, s->hooks, s->error));
     }
     pa_part part = {staging->send[slot], chunk_of(s, s->work->send, k), NULL};
     pa_flow send = {&part, 1, part.nbytes};
@@ -74,13 +85,17 @@ travel(staged *s, size_t k)
 static pa_status
 land(staged *s, size_t k)
 {
+    bool lands = false;
     for (int rank = 0; rank < pa_comm_size(s->devices->comm); rank++) {
         if (s->flows[rank].parts != NULL) {
+            lands = true;
             PA_TRY(pa_device_copy_into(s->devices, &s->into[rank], s->parts[rank].data,
                                        s->parts[rank].nbytes, s->error));
         }
     }
-    return pa_stage_mark(s->devices, &s->places, k % PA_STAGE_SLOTS, false, s->error);
+    return lands ? pa_stage_mark(s->devices, &s->places, k % PA_STAGE_SLOTS, false,
+                                 s->error)
+                 : PA_OK;
 }
 
 static void

@@ -1,9 +1,12 @@
 /* Pinned host memory on the way between devices and the host: see the header. */
 #include "comm/device/staging.h"
 
+#include "comm/device/leave.h"
 #include "comm/device/patience.h"
 
 #include <stdlib.h>
+
+enum { SMALLEST_CHUNK = 64 << 10 };
 
 void
 pa_stage_note(pa_stage_places *places, const pa_place *place)
@@ -62,6 +65,13 @@ pa_stage_reserve(pa_devices *devices, uint32_t op, size_t chunk, const pa_hooks 
     if (staging->chunk >= chunk) {
         return PA_OK;
     }
+    /* Pinning waits for the whole device, so it is not done again for every payload
+     * that is a little larger. */
+    size_t rounded = SMALLEST_CHUNK;
+    while (rounded < chunk) {
+        rounded *= 2;
+    }
+    chunk = rounded;
     for (size_t slot = 0; slot < PA_STAGE_SLOTS; slot++) {
         PA_TRY(pa_stage_await(devices, op, slot, false, hooks, error));
     }
@@ -122,6 +132,7 @@ pa_stage_await(pa_devices *devices, uint32_t op, size_t slot, bool left,
     pa_patience patience = pa_patience_begin(
         devices->comm, op,
         left ? "its GPU to copy to the host" : "its GPU to copy from the host", hooks);
+    patience.alone = true;
     for (int device = 0; device < devices->staging->ndevices; device++) {
         pa_cuda_event event = *event_of(devices->staging, device, slot, left);
         if (event != NULL) {
@@ -155,6 +166,48 @@ pa_staged_open(pa_devices *devices, const pa_hooks *hooks, pa_error *error)
     return PA_OK;
 }
 
+/* Whether no copy from or to a slot is under way. Where asking fails there is none. */
+static bool
+is_idle(const pa_devices *devices)
+{
+    const pa_staging *staging = devices->staging;
+    bool idle = true;
+    for (int device = 0; device < staging->ndevices; device++) {
+        for (size_t slot = 0; slot < PA_STAGE_SLOTS; slot++) {
+            pa_cuda_event event = staging->events[device].landed[slot];
+            bool reached = true;
+            idle = idle &&
+                   (event == NULL ||
+                    pa_cuda_reached(devices->cuda, event, &reached, NULL) != PA_OK ||
+                    reached);
+        }
+    }
+    return idle;
+}
+
+/* Slots that a device still reads stay for the driver to take back. */
+static void
+close_open(pa_devices *devices)
+{
+    pa_staging *staging = devices->staging;
+    if (devices->cuda != NULL &&
+        !pa_device_await(devices, is_idle, pa_comm_timeout(devices->comm))) {
+        return;
+    }
+    pa_cuda_event *events = (pa_cuda_event *)(void *)staging->events;
+    size_t count =
+        (size_t)staging->ndevices * sizeof(pa_stage_events) / sizeof(pa_cuda_event);
+    for (size_t i = 0; i < count; i++) {
+        if (events[i] != NULL) {
+            (void)devices->cuda->EventDestroy(events[i]);
+        }
+    }
+    free_slots(devices);
+    if (devices->cuda != NULL) {
+        (void)devices->cuda->GetLastError();
+    }
+}
+
 void
 pa_staged_close(pa_devices *devices, bool forked)
 {
@@ -163,15 +216,7 @@ pa_staged_close(pa_devices *devices, bool forked)
         return;
     }
     if (!forked) {
-        pa_cuda_event *events = (pa_cuda_event *)(void *)staging->events;
-        size_t count =
-            (size_t)staging->ndevices * sizeof(pa_stage_events) / sizeof(pa_cuda_event);
-        for (size_t i = 0; i < count; i++) {
-            if (events[i] != NULL) {
-                (void)devices->cuda->EventDestroy(events[i]);
-            }
-        }
-        free_slots(devices);
+        close_open(devices);
     }
     free(staging->events);
     free(staging);
