@@ -20,6 +20,9 @@ class Kept:
         self.rows = rows
         _ALIVE[number] = self
 
+    def __repr__(self) -> str:
+        return f"<{type(self.parts[0]).__name__} on several processes>"
+
     def __getattr__(self, name: str) -> Any:
         """What the first chunk's cache has of that name."""
         if name.startswith("__") or name in ("parts", "rows", "number"):

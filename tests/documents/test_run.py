@@ -95,9 +95,13 @@ def test_three_prompts_are_padded_to_two_on_each_process(run):
     assert [each["pictures"] for each in seen] == [2, 2]
 
 
-def test_only_the_last_process_prints(run):
-    _, finished = run("guide-last-process")
-    assert finished.stdout == "the output\n"
+def test_only_the_last_process_has_the_output_of_a_pipeline(run):
+    _, finished = run("guide-pipeline")
+    assert finished.stdout.count("SequenceClassifierOutputWithPast(") == 1
+    assert "None\n" not in finished.stdout
+    # A row of logits for each of the two sequences.
+    logits = finished.stdout.split("logits=tensor([[")[1].split("]])")[0]
+    assert logits.count("],") == 1
 
 
 @pytest.mark.parametrize(
