@@ -86,7 +86,7 @@ def prepare_pippy(  # noqa: PLR0917 - accelerate's order
             split_points,
             no_split_module_classes,
             (example_args, example_kwargs),
-            num_chunks or state.num_processes,
+            state.num_processes if num_chunks is None else num_chunks,
             gather_output=bool(gather_output),
             placement=placement,
             chunk_spec=chunk_spec,

@@ -141,9 +141,7 @@ class _Operation:
 
     def _everywhere(self, changed: list[torch.Tensor]):
         """Runs the operation on all ranks, with everything that it takes."""
-        # All first, then waits: what is asked for is on its way together.
-        for each in self.tracked:
-            self.link.spread(each)
+        self.link.wait_for(self.tracked)
         returned = self._with(real)
         for each in changed:
             if isinstance(returned, torch.Tensor) and real(each) is returned:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from functools import partial, wraps
+from functools import wraps
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 
 from .link import Link
 from .spec import spec_of
-from .tracked import Tracked
+from .tracked import Parameter, Tracked
 from .unit import Unit
 
 
@@ -64,11 +64,10 @@ def _empty(link: Link, unit: Unit, kept: set[int]) -> None:
                 continue
             path = f"{prefix}.{part}" if prefix else part
             absent = Tracked(link, spec_of(parameter), 1 << unit.owner)
-            absent.absent = f"{unit.name}.{path}"
+            absent.absent = Parameter(unit.name, path)
             absent.requires_grad_(False)
             absent._is_param = True
             module._parameters[part] = absent
-            link.learners[absent.absent] = partial(_share, link, unit, path)
 
 
 def _move(module: nn.Module, device: torch.device) -> None:
@@ -78,15 +77,3 @@ def _move(module: nn.Module, device: torch.device) -> None:
     for part, buffer in module._buffers.items():
         if buffer is not None:
             module._buffers[part] = buffer.to(device)
-
-
-def _share(link: Link, unit: Unit, path: str, _: str) -> None:
-    """Has a parameter of a unit on every rank, as code between units reads it."""
-    before, _, name = path.rpartition(".")
-    module = unit.module.get_submodule(before)
-    parameter = module._parameters[name]
-    value = parameter.detach() if link.rank == unit.owner else None
-    spec = parameter.spec if isinstance(parameter, Tracked) else spec_of(parameter)
-    now = link.replicate(Tracked(link, spec, 1 << unit.owner, value))
-    if isinstance(parameter, Tracked):
-        module._parameters[name] = nn.Parameter(now, requires_grad=False)

@@ -9,7 +9,7 @@ rank goes on for as long as it can.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -19,7 +19,7 @@ from . import glue
 from .channel import DATA, FINAL, TOLD, Channels, Message
 from .rules import Undo
 from .spec import Spec
-from .tracked import GlueError, Tracked, last_of, real
+from .tracked import GlueError, Parameter, Tracked, last_of, real
 from .tree import rebuild
 
 _PRIME = 1099511628211
@@ -46,9 +46,9 @@ class Stopped(Exception):
 class Absent(Exception):
     """Code between units read a parameter that stands on its unit's owner alone."""
 
-    def __init__(self, name: str):
-        super().__init__(name)
-        self.name = name
+    def __init__(self, parameter: Parameter):
+        super().__init__(str(parameter))
+        self.parameter = parameter
 
 
 class Pending:
@@ -105,6 +105,7 @@ class Link:
         self.place = "the start of a call"
         # The unit that runs here now: in it, tensors are what they are.
         self.unit: str | None = None
+        self.failed_in: str | None = None  # the unit that raised
         self.awaited: list[deque[Pending]] = [deque() for _ in range(self.size)]
         # Epochs that this rank itself ended early: what others say of them is stale.
         self.ended: set[int] = set()
@@ -131,6 +132,7 @@ class Link:
         self.digest = self.epoch
         self.place = "the start of a call"
         self.unit = None
+        self.failed_in = None
         self.unsure = False
         self.learned = []
         for queue in self.awaited:
@@ -148,9 +150,8 @@ class Link:
 
     # ---- Tensors ----
 
-    def move(self, tracked: Tracked, to: int) -> None:
+    def _move(self, tracked: Tracked, source: int, to: int) -> None:
         """Sends a placeholder's bytes to a rank that has not got them."""
-        source = last_of(tracked.holders)
         self.step(source * 64 + to, self.place)
         self.counts["messages"] += 1
         if self.rank == source:
@@ -163,28 +164,37 @@ class Link:
         """Has a placeholder's bytes on a rank."""
         if not tracked.holders >> rank & 1:
             self.check_present(tracked)
-            self.move(tracked, rank)
+            self._move(tracked, last_of(tracked.holders), rank)
 
     def replicate(self, tracked: Tracked) -> torch.Tensor:
-        """A placeholder's tensor, on every rank."""
-        self.spread(tracked)
+        """A placeholder's tensor, on every rank; another chunk may run meanwhile."""
+        self.wait_for([tracked])
         return real(tracked)
 
-    def spread(self, tracked: Tracked) -> None:
-        """Has a placeholder's bytes on every rank, and lets another chunk run."""
+    def wait_for(self, tracked: Sequence[Tracked]) -> None:
+        """Has placeholders' bytes on every rank; another chunk may run meanwhile."""
+        # All before the wait.
+        sent = [self.spread(each) for each in tracked]
+        if True in sent and self.give_way is not None:
+            # What this chunk waits for is on its way by now.
+            self.give_way()
+
+    def spread(self, tracked: Tracked) -> bool:
+        """Sends a placeholder's bytes to all ranks; whether that was necessary."""
         self.check_present(tracked)
         if tracked.holders == self.everyone:
-            return
+            return False
         self.counts["replications"] += 1
+        # All from one, so that nobody waits in order to pass it on.
+        source = last_of(tracked.holders)
         for rank in range(self.size):
-            self.need(tracked, rank)
-        # What this chunk waits for is on its way by now.
-        if self.give_way is not None:
-            self.give_way()
+            if not tracked.holders >> rank & 1:
+                self._move(tracked, source, rank)
+        return True
 
     def check_present(self, tracked: Tracked) -> None:
         """Raises for a parameter that only its owner has."""
-        if tracked.absent:
+        if tracked.absent is not None:
             raise Absent(tracked.absent)
 
     # ---- Objects ----

@@ -42,8 +42,10 @@ class Outline(Skeletons):
         for tensor in self.tensors:
             if not isinstance(tensor, Tracked):
                 continue
-            for rank in range(0 if everywhere else link.size - 1, link.size):
-                link.need(tensor, rank)
+            if everywhere:
+                link.spread(tensor)
+            else:
+                link.need(tensor, link.size - 1)
 
     def output(self, tensors: list[Any], constants: list[Any], caches: list[Any]):
         """The output with these values."""

@@ -66,8 +66,8 @@ def prepare(model: nn.Module, options: Options) -> Prepared:
     modules = find_units(model, options.no_split)
     if not modules:
         raise ValueError(
-            f"{type(model).__name__} has no parameters, so there is nothing to place: "
-            "call it as it is"
+            f"{type(model).__name__} has no parts with parameters, so there is nothing "
+            "to place: call it as it is"
         )
     plan = agree(link, model, modules, options)
     stages = stages_of(plan.begins, len(plan.order))

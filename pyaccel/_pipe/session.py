@@ -188,7 +188,7 @@ def _reason(link: Link, error: BaseException) -> tuple[tuple[str, Any], dict[int
     if isinstance(error, Mispredicted):
         demand = ("tell", error.unit)
     elif isinstance(error, Absent):
-        demand = ("share", error.name)
+        demand = (f"share {error.parameter.path}", error.parameter.unit)
     elif isinstance(error, Again):
         demand = error.demand
     if demand is not None and link.unsure:
@@ -203,7 +203,7 @@ def _end(link: Link, error: BaseException) -> None:
     if isinstance(error, Stopped):
         text = error.reason[1]
     else:
-        where = f" in {link.unit}" if link.unit else ""
+        where = f" in {link.failed_in}" if link.failed_in else ""
         text = (
             f"pipeline: rank {link.rank} failed{where} with {type(error).__name__}: "
             f"{error}"

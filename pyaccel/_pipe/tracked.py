@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -17,6 +17,16 @@ class GlueError(RuntimeError):
     """Code between units did what cannot be placed on a rank."""
 
 
+class Parameter(NamedTuple):
+    """A parameter of a unit, by names that are the same on every rank."""
+
+    unit: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.unit}.{self.path}"
+
+
 class Tracked(torch.Tensor):
     """A tensor that stands on the ranks of `holders`, a bit each.
 
@@ -28,7 +38,7 @@ class Tracked(torch.Tensor):
     spec: Spec
     holders: int
     value: torch.Tensor | Pending | None
-    absent: str  # the name of the parameter that this stands for, else empty
+    absent: Parameter | None  # the parameter of another rank that this stands for
     # Placeholders of the same storage: views, and what they are views of.
     family: list[weakref.ref[Tracked]] | None
     link: Link
@@ -43,7 +53,7 @@ class Tracked(torch.Tensor):
         made.spec = spec
         made.holders = holders
         made.value = value
-        made.absent = ""
+        made.absent = None
         made.family = None
         return made
 
@@ -83,7 +93,7 @@ class Tracked(torch.Tensor):
 
     def __deepcopy__(self, memo):
         """A copy with memory of its own, where there is any."""
-        if self.absent:
+        if self.absent is not None:
             made = Tracked(self.link, self.spec, self.holders)
             made.absent = self.absent
             return made

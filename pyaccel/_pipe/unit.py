@@ -87,7 +87,7 @@ class Unit:
         # Parts of state objects that it changes; None before its first call.
         self.touched: set[tuple[int, Path]] | None = None
         self.told_always = False  # after a prediction that was wrong
-        link.learners[name] = self._learn_to_ask
+        link.learners[name] = self._do_as_demanded
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The module's `forward` on every rank."""
@@ -115,9 +115,25 @@ class Unit:
             answer = self._learn(call, None)
         return self._apply(call, answer, tensors, changed, (args, kwargs))
 
-    def _learn_to_ask(self, _: str) -> None:
-        """After a prediction that was wrong: the owner is asked at every call."""
-        self.told_always = True
+    def _do_as_demanded(self, what: str) -> None:
+        """Does what an attempt has shown to be necessary, on all ranks."""
+        if what == "tell":
+            # A prediction was wrong: the owner is asked at every call.
+            self.told_always = True
+        else:
+            self._share(what.removeprefix("share "))
+
+    def _share(self, path: str) -> None:
+        """Has a parameter on every rank, as code between units reads it."""
+        before, _, name = path.rpartition(".")
+        module = self.module.get_submodule(before)
+        parameter = module._parameters[name]
+        assert parameter is not None  # somebody read it
+        value = parameter.detach() if self.link.rank == self.owner else None
+        now = Tracked(self.link, known(parameter), 1 << self.owner, value)
+        whole = self.link.replicate(now)
+        if isinstance(parameter, Tracked):
+            module._parameters[name] = nn.Parameter(whole, requires_grad=False)
 
     # ---- What is known before the call ----
 
@@ -229,6 +245,7 @@ class _Run:
             returned, by_value = watch.run(unit.forward)
         except BaseException:
             watch.close()
+            unit.link.failed_in = unit.name
             raise
         finally:
             unit.link.unit = None
