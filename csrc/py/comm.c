@@ -184,13 +184,35 @@ leave(pa_comm *comm, bool ending)
     return PyErr_Occurred() != NULL ? -1 : 0;
 }
 
+/* Whether the interpreter is ending. Whoever gives up its lock then may never get it
+ * back, and Python's own objects are no more what they were. */
+static bool
+is_ending(void)
+{
+    PyObject *type = NULL;
+    PyObject *value = NULL;
+    PyObject *trace = NULL;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *ask =
+        PySys_GetObject("is_finalizing"); /* borrowed; NULL at the very end */
+    PyObject *answer = ask != NULL ? PyObject_CallNoArgs(ask) : NULL;
+    bool ending = answer == NULL || PyObject_IsTrue(answer) != 0;
+    Py_XDECREF(answer);
+    PyErr_Restore(type, value, trace);
+    return ending;
+}
+
 static void
 comm_dealloc(PyObject *object)
 {
     PyTypeObject *type = Py_TYPE(object);
     CommObject *self = (CommObject *)object;
-    destroy(self->comm);
-    pyaccel_alarm_release(self->alarm);
+    /* What nobody has closed by then ends with the process, as its peers will see; also
+     * its alarm, which work on GPUs may still ring. */
+    if (self->comm == NULL || !is_ending()) {
+        destroy(self->comm);
+        pyaccel_alarm_release(self->alarm);
+    }
     (void)pthread_mutex_destroy(&self->turn.lock);
     for (int i = 0; self->ends != NULL && i < 2 * self->size; i++) {
         (void)pthread_mutex_destroy(&self->ends[i].turn.lock);

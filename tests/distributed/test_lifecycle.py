@@ -192,6 +192,32 @@ def test_the_interpreter_ends_while_a_daemon_thread_waits(fresh):
         assert result.check().stdout == "done\n"
 
 
+OUTLIVE = """
+    import builtins, os, sys
+    from pyaccel import _C
+
+    class Transport:
+        def close(self, ending, say=os.write):
+            say(1, b"closed")
+
+    comm = _C.comm_relay(Transport(), 0, 2, 1.0)
+    if sys.argv[1] == "kept":
+        builtins.comm = comm  # lives longer than this module
+    elif sys.argv[1] == "closed":
+        comm.close()
+    del comm
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "said"), [("kept", ""), ("closed", "closed"), ("dropped", "closed")]
+)
+def test_a_group_that_outlives_the_interpreter_is_left_alone(fresh, end, said):
+    """To leave it in good order may take long, or take what is there no more."""
+    result = fresh.python(OUTLIVE, end).check()
+    assert (result.stdout, result.stderr) == (said, "")
+
+
 def properties():
     barrier()
     comm = _group.comm
