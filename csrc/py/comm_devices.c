@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { REPORT_BYTES = 4096 };
+enum { REPORT_BYTES = 8192 };
 
 int
 pyaccel_call_uses_devices(pyaccel_call *call)

@@ -2,6 +2,7 @@
 differs from rank to rank, and what fails."""
 
 import os
+import shutil
 import signal
 import sys
 
@@ -265,6 +266,23 @@ def choose(device=None, versions=None):
     found.synchronize()
     assert got.tolist() == list(range(here.size))
     return _group.comm.devices()
+
+
+def choose_with(nccl):
+    os.environ["PYACCEL_NCCL_SO"] = nccl
+    return choose()
+
+
+def test_a_reason_is_told_whole(gpus, tmp_path):
+    """Paths are long, and what is to be done about it comes after them."""
+    built = environment(without=("ncclCommAbort",))
+    folder = tmp_path / ("a folder with a long name " * 4)
+    folder.mkdir()
+    named = folder / "libnccl-fake.so"
+    for kind, path in (("NCCL", named), ("CUDART", folder / "libcudart-fake.so")):
+        shutil.copy(built[f"PYACCEL_{kind}_SO"], path)
+    for text in gpus(choose_with, str(named)):
+        assert f"rank 0 has no NCCL: there is no ncclCommAbort in {named}\n" in text
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@
 #include "comm/backend.h"
 #include "gpu/cuda.h"
 
-enum { PA_DEVICE_WAYS = 3, PA_DEVICE_TEXT = 256 };
+enum { PA_DEVICE_WAYS = 3, PA_DEVICE_TEXT = 1024 };
 
 /* What a rank says of its device when the group's are set up. */
 typedef struct pa_device_facts {
@@ -26,8 +26,8 @@ typedef struct pa_device_facts {
     int32_t nccl;         /* version of NCCL; 0: it has none */
     uint32_t shared_nccl; /* it allows several ranks a GPU with NCCL */
     uint64_t asked;       /* hash of the choice that this rank asked for */
-    char no_cuda[96];     /* why it has no device; empty: it has one */
-    char no_nccl[96];     /* why it has no NCCL */
+    char no_cuda[PA_GPU_REASON]; /* why it has no device; empty: it has one */
+    char no_nccl[PA_GPU_REASON]; /* why it has no NCCL */
 } pa_device_facts;
 
 /* A row of the choice: this way for payloads of up to so many bytes. */
