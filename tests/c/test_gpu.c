@@ -37,7 +37,7 @@ is_off(pa_gpu_kind kind, const char *missing)
     return library->handle == NULL && !library->mapped && library->version == 0 &&
            strstr(library->reason, missing) != NULL &&
            strstr(library->reason, "libm.so.6") != NULL &&
-           strstr(library->reason, "libm.so.6") != NULL && pa_gpu_find(kind) == library;
+           strcmp(library->path, "") == 0 && pa_gpu_find(kind) == library;
 }
 
 static bool
