@@ -220,10 +220,8 @@ fake_block_to_free(void *address, fake_kind kind, const char *name)
     return block;
 }
 
-/* With the lock: waits for all streams of a device (-1: of all), as the real calls that
- * free memory do. */
-static void
-drain_device(int device)
+void
+fake_drain_device(int device)
 {
     for (fake_stream *each = fake_streams(); each != NULL;) {
         if ((device < 0 || each->device == device) && each->done < each->queued) {
@@ -246,7 +244,7 @@ cudaFree(void *address)
         fake_block *block = fake_block_to_free(address, FAKE_DEVICE, "cudaFree");
         code = block == NULL ? FAKE_INVALID_VALUE : 0;
         if (block != NULL) {
-            drain_device(block->device);
+            fake_drain_device(block->device);
             fake_export_end(block);
             release(block);
         }
@@ -299,7 +297,7 @@ cudaFreeHost(void *address)
         fake_block *block = fake_block_to_free(address, FAKE_PINNED, "cudaFreeHost");
         code = block == NULL ? FAKE_INVALID_VALUE : 0;
         if (block != NULL) {
-            drain_device(-1);
+            fake_drain_device(-1);
             fake_block_remove(block);
             munmap(block->address, pages(block->nbytes));
             free(block);

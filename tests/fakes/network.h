@@ -57,6 +57,7 @@ typedef enum fake_stage {
     FAKE_READY,
     FAKE_FINALIZING,
     FAKE_FINALIZED,
+    FAKE_REVOKED,
 } fake_stage;
 
 typedef struct fake_launch fake_launch;
@@ -76,6 +77,7 @@ typedef struct fake_comm {
     _Atomic bool aborted;
     int running;          /* launches that a stream is at */
     int users;            /* launches that are queued or captured */
+    int inside;           /* threads that wait in a call for room in the queue */
     fake_launch *waiting; /* launches that are queued once it was polled */
     fake_launch **last;
     uint64_t last_stream; /* serial of the latest launch's */
@@ -122,6 +124,8 @@ struct fake_launch {
 #define FAKE_DECLARE(name, parameters) int nccl##name parameters;
 PA_NCCL_MAP(FAKE_DECLARE)
 #undef FAKE_DECLARE
+int
+ncclCommRevoke(pa_nccl_comm comm, int flags);
 
 /* Begins a call of NCCL: `code` is fake_begin's. */
 int

@@ -110,6 +110,18 @@ fake_comm_flush(fake_comm *comm)
     comm->last = &comm->waiting;
 }
 
+/* With the lock: waits while the queue is full, as who launches does. */
+static void
+await_room(fake_comm *comm)
+{
+    int room = fake_settings_get()->queue;
+    comm->inside++;
+    while (room > 0 && comm->users > room && !atomic_load(&comm->aborted)) {
+        pthread_cond_wait(&fake_changed, &fake_lock);
+    }
+    comm->inside--;
+}
+
 /* With the lock: hands over what the group has gathered; the code for its end. */
 static int
 submit(void)
@@ -133,6 +145,7 @@ submit(void)
         } else {
             begun = true;
         }
+        await_room(comm);
     }
     own.code = 0;
     return code != 0 ? code : begun ? PA_NCCL_IN_PROGRESS : 0;

@@ -376,6 +376,39 @@ ncclCommDestroy(pa_nccl_comm handle)
     return fake_end(&call, code);
 }
 
+/* With the lock: the kernels of a communicator end, and do nothing from now on. */
+static void
+stop(fake_comm *comm)
+{
+    atomic_store(&comm->aborted, true);
+    fake_comm_flush(comm);
+    if (comm->segment != NULL) {
+        fake_word_ring(&comm->segment->bell);
+    }
+    pthread_cond_broadcast(&fake_changed);
+}
+
+int
+ncclCommRevoke(pa_nccl_comm handle, int flags)
+{
+    fake_call call;
+    int code =
+        fake_begin(&call, "ncclCommRevoke", "comm=%p flags=%d", (void *)handle, flags);
+    if (code == 0) {
+        pthread_mutex_lock(&fake_lock);
+        fake_comm *comm = fake_comm_of(handle, "ncclCommRevoke");
+        if (comm == NULL || flags != 0) {
+            code = PA_NCCL_INVALID_ARGUMENT;
+        } else {
+            comm->stage = FAKE_REVOKED;
+            code = PA_NCCL_IN_PROGRESS;
+            stop(comm);
+        }
+        pthread_mutex_unlock(&fake_lock);
+    }
+    return fake_end(&call, code);
+}
+
 int
 ncclCommAbort(pa_nccl_comm handle)
 {
@@ -387,12 +420,13 @@ ncclCommAbort(pa_nccl_comm handle)
         code = comm == NULL ? PA_NCCL_INVALID_ARGUMENT : 0;
         if (comm != NULL) {
             uint64_t serial = comm->serial;
-            atomic_store(&comm->aborted, true);
-            comm->gone = true;
-            fake_comm_flush(comm);
-            if (comm->segment != NULL) {
-                fake_word_ring(&comm->segment->bell);
+            int device = comm->device;
+            if (comm->inside > 0) {
+                fake_refuse(0, "ncclCommAbort: another thread is in a call of the "
+                               "communicator, which this frees");
             }
+            comm->gone = true;
+            stop(comm);
             /* As the kernel that runs ends first; what is queued will do nothing. */
             while (comm != NULL && (comm->running > 0 || comm->joining)) {
                 pthread_cond_wait(&fake_changed, &fake_lock);
@@ -403,6 +437,7 @@ ncclCommAbort(pa_nccl_comm handle)
             if (comm != NULL) {
                 fake_comm_settle(comm);
             }
+            fake_drain_device(device); /* as memory is freed */
         }
         pthread_mutex_unlock(&fake_lock);
     }

@@ -335,4 +335,9 @@ typedef void (*fake_line)(void *context, const char *text);
 void
 fake_live_also(void (*each)(fake_line line, void *context));
 
+/* With the lock: waits for all streams of a device (-1: of all), as the real calls that
+ * free memory do. */
+void
+fake_drain_device(int device);
+
 #endif

@@ -158,6 +158,7 @@ read_all(void)
     settings.driver = (int)number("FAKES_DRIVER_VERSION", 13000);
     settings.nccl = (int)number("FAKES_NCCL_VERSION", 22809);
     settings.polls = (int)number("FAKES_NCCL_POLLS", 3);
+    settings.queue = (int)number("FAKES_NCCL_QUEUE", 0);
     settings.rank = given("RANK", given("LOCAL_RANK", NULL));
     settings.record = given("FAKES_RECORD", NULL);
     settings.fail = given("FAKES_FAIL", "");

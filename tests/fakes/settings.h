@@ -24,6 +24,7 @@ typedef struct fake_settings {
     int driver;
     int nccl;
     int polls; /* answers "in progress" before an operation of NCCL is done */
+    int queue; /* launches of NCCL that find room; who launches more waits. 0: all do */
     const char *host;
     const char *rank;   /* of this process, as its launcher says; NULL: unknown */
     const char *record; /* the folder of recorded calls; NULL: nothing is recorded */
