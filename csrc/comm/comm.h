@@ -201,7 +201,8 @@ pa_comm_gone(pa_comm *comm);
 
 /* What a rank shows to the others between meetings: numbers that grow. */
 typedef enum pa_shown {
-    PA_SHOWN_WORK,   /* comm/device/watch.c */
+    PA_SHOWN_WORK,   /* comm/device/watch.c: pieces of work that have ended, */
+    PA_SHOWN_BEGUN,  /* and that have begun */
     PA_SHOWN_TAKEN,  /* comm/device/ipc.c, */
     PA_SHOWN_CLOSED, /* and there too */
     PA_SHOWN_COUNT,

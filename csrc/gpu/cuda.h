@@ -19,6 +19,7 @@ typedef int pa_cuda_capture_mode; /* PA_CUDA_CAPTURE_MODE_... */
 enum {
     PA_CUDA_SUCCESS = 0,
     PA_CUDA_OUT_OF_MEMORY = 2,
+    PA_CUDA_UNLOADING = 4, /* the process ends */
     PA_CUDA_NOT_READY = 600,
 };
 

@@ -17,6 +17,7 @@ pa_nccl_load(pa_gpu_library *library)
     static const pa_library_entry entries[] = {
         PA_NCCL_MAP(PA_NCCL_ROW) PA_GPU_ENTRY(pa_nccl, "nccl", GetErrorString, false),
         PA_GPU_ENTRY(pa_nccl, "nccl", GetLastError, true),
+        PA_GPU_ENTRY(pa_nccl, "nccl", CommRevoke, true),
     };
 #undef PA_NCCL_ROW
     /* The version first: what an old one lacks is better said by its number. */

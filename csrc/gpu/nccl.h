@@ -94,7 +94,8 @@ typedef struct pa_nccl_config {
 typedef struct pa_nccl {
     PA_NCCL_MAP(PA_NCCL_MEMBER)
     const char *(*GetErrorString)(int code);
-    const char *(*GetLastError)(pa_nccl_comm comm); /* (optional) */
+    const char *(*GetLastError)(pa_nccl_comm comm);  /* (optional) */
+    int (*CommRevoke)(pa_nccl_comm comm, int flags); /* (optional) */
 } pa_nccl;
 #undef PA_NCCL_MEMBER
 

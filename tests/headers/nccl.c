@@ -75,3 +75,6 @@ PA_NCCL_MAP(SAME_CALL)
 SAME_TYPE(((pa_nccl *)NULL)->GetErrorString, const char *(*)(int));
 SAME_TYPE(&ncclGetErrorString, const char *(*)(ncclResult_t));
 SAME_TYPE(&ncclGetLastError, const char *(*)(ncclComm_t));
+#ifdef NCCL_REVOKE_DEFAULT /* since NCCL 2.29 */
+SAME_TYPE(&ncclCommRevoke, ncclResult_t(*)(ncclComm_t, int));
+#endif

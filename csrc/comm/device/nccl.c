@@ -10,11 +10,18 @@
  */
 #include "comm/device/nccl.h"
 
+#include "base/clock.h"
 #include "comm/bytes.h"
+#include "comm/device/leave.h"
 #include "comm/device/patience.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Time for NCCL to connect the ranks, if that of each wait is not shorter. What takes
+ * longer will not come: the ranks then use another way, and the group goes on. */
+#define PA_NCCL_CONNECT_NS UINT64_C(300000000000)
 
 /* How far this rank is, and what it tells the others in each round: a letter, then why
  * it failed, or the id of the communicator, which is rank 0's to make. */
@@ -119,11 +126,35 @@ begin(pa_devices *devices, pa_nccl_id id, pa_error *error)
     struct pa_nccl_group *group = devices->nccl;
     pa_cuda_before before = PA_CUDA_BEFORE_INIT;
     PA_TRY(pa_watch_create(devices, ask, true, &group->watch, error));
+    pa_watch_replays(group->watch, &group->replays);
     PA_TRY(pa_cuda_enter(devices->cuda, devices->device, &before, error));
     pa_status status = pa_nccl_link_connect(&group->link, pa_comm_size(devices->comm),
                                             id, pa_comm_rank(devices->comm), error);
     pa_cuda_leave(devices->cuda, before);
     return status;
+}
+
+/* How far this rank is with connecting. Rank 0 gives up for all: each knows it from the
+ * same round. */
+static void
+go_on(pa_devices *devices, attempt *mine, uint64_t began_ns)
+{
+    uint64_t own = pa_comm_timeout(devices->comm);
+    uint64_t limit = own < PA_NCCL_CONNECT_NS ? own : PA_NCCL_CONNECT_NS;
+    if (mine->own == PA_OK && !mine->done) {
+        mine->own =
+            pa_nccl_link_ask(&devices->nccl->link, true, &mine->done, &mine->said);
+    }
+    if (mine->own == PA_OK && !mine->done && pa_comm_rank(devices->comm) == 0 &&
+        pa_clock_now() - began_ns >= limit) {
+        mine->own = pa_error_set(
+            &mine->said, PA_ETIMEOUT,
+            "NCCL did not connect the ranks within %.0f s; with NCCL_DEBUG=INFO in the "
+            "environment it says what it tries, and NCCL_SOCKET_IFNAME names the "
+            "network "
+            "that it is to use",
+            (double)limit / 1e9);
+    }
 }
 
 static pa_status
@@ -134,13 +165,12 @@ open_nccl(pa_devices *devices, const pa_hooks *hooks, pa_error *error)
     mine.own = prepare(devices, &mine.id, &mine.said);
     PA_TRY(meet(devices, &mine, &all_done, hooks, error));
     mine.own = begin(devices, mine.id, &mine.said);
+    uint64_t began_ns = pa_clock_now();
     pa_patience wait = pa_patience_begin(devices->comm, PA_OP_DEVICES,
                                          "NCCL to connect the ranks", hooks);
+    wait.endless = true; /* rank 0 sees to the time, and meetings to the ranks */
     for (;;) {
-        if (mine.own == PA_OK && !mine.done) {
-            mine.own =
-                pa_nccl_link_ask(&devices->nccl->link, true, &mine.done, &mine.said);
-        }
+        go_on(devices, &mine, began_ns);
         PA_TRY(meet(devices, &mine, &all_done, hooks, error));
         if (all_done) {
             return PA_OK;
@@ -159,22 +189,47 @@ abort_nccl(pa_devices *devices)
     }
 }
 
+static bool
+works_no_more(const pa_devices *devices)
+{
+    return pa_watch_ask(devices->nccl->watch) != PA_WATCH_WORKS;
+}
+
+/* Waits until nobody needs this rank's side any more; whether that is so. Else the
+ * group cannot go on: those whose work waits for this rank's are told. */
+static bool
+drain(pa_devices *devices)
+{
+    pa_comm *comm = devices->comm;
+    char text[PA_COMM_REASON];
+    if (pa_comm_broken(comm, text, sizeof text) || devices->nccl->watch == NULL) {
+        return false;
+    }
+    (void)pa_device_await(devices, works_no_more, pa_comm_timeout(comm));
+    pa_watch_state state = pa_watch_ask(devices->nccl->watch);
+    if (state == PA_WATCH_WORKS) {
+        (void)snprintf(text, sizeof text,
+                       "rank %d left the group while work on GPUs had not ended",
+                       pa_comm_rank(comm));
+        pa_comm_abort(comm, text);
+    }
+    return state == PA_WATCH_DONE;
+}
+
 static void
 close_nccl(pa_devices *devices, bool forked)
 {
     struct pa_nccl_group *group = devices->nccl;
-    char text[PA_COMM_REASON];
     if (group == NULL) {
         return;
     }
-    bool healthy = !forked && !pa_comm_broken(devices->comm, text, sizeof text);
-    if (healthy && group->watch != NULL) {
-        pa_watch_drain(group->watch);
-    } else if (!forked) {
+    bool healthy = !forked && drain(devices);
+    if (!healthy && !forked) {
         pa_nccl_link_abort(&group->link);
     }
     pa_watch_destroy(group->watch, forked);
     pa_nccl_link_close(&group->link, healthy, forked);
+    pa_replays_close(&group->replays);
     free(group);
     devices->nccl = NULL;
 }

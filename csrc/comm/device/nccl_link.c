@@ -17,6 +17,57 @@ pa_nccl_link_init(pa_nccl_link *link, const pa_nccl *nccl)
     (void)pthread_mutex_init(&link->lock, NULL);
 }
 
+/* ---- Aborting apart ---- */
+
+typedef struct parting {
+    const pa_nccl *nccl;
+    pa_nccl_comm comm;
+} parting;
+
+static void *
+abort_apart(void *argument)
+{
+    parting *last = argument;
+    (void)last->nccl->CommAbort(last->comm);
+    free(last);
+    return NULL;
+}
+
+/* Aborts a communicator that was taken out of the link: see the header. Where no thread
+ * can be had, here. */
+static void
+part(pa_nccl_link *link, pa_nccl_comm comm)
+{
+    sigset_t all;
+    sigset_t before;
+    parting *last = malloc(sizeof *last);
+    if (last == NULL) {
+        (void)link->nccl->CommAbort(comm);
+        return;
+    }
+    *last = (parting){link->nccl, comm};
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    bool apart = pthread_create(&link->aborting, NULL, abort_apart, last) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (apart) {
+        atomic_store(&link->aborted, true);
+    } else {
+        (void)abort_apart(last);
+    }
+}
+
+/* Lets go of the lock, and aborts what was left to who held it. */
+static void
+unlock(pa_nccl_link *link)
+{
+    (void)pthread_mutex_unlock(&link->lock);
+    pa_nccl_comm left = atomic_exchange(&link->left, NULL);
+    if (left != NULL) {
+        part(link, left);
+    }
+}
+
 /* ---- Errors ---- */
 
 /* PA_OK where NCCL had nothing against a call, or goes on with it by itself. */
@@ -68,7 +119,7 @@ pa_nccl_link_connect(pa_nccl_link *link, int size, pa_nccl_id id, int rank,
     int code = link->nccl->CommInitRankConfig(&made, size, id, rank, &config);
     atomic_store(&link->comm, made);
     pa_status status = check(link, code, "ncclCommInitRankConfig", made, error);
-    (void)pthread_mutex_unlock(&link->lock);
+    unlock(link);
     return status;
 }
 
@@ -94,7 +145,7 @@ pa_nccl_link_ask(pa_nccl_link *link, bool wait, bool *done, pa_error *error)
         *done = state != PA_NCCL_IN_PROGRESS;
         status = check(link, state, "work", comm, error);
     }
-    (void)pthread_mutex_unlock(&link->lock);
+    unlock(link);
     return status;
 }
 
@@ -115,7 +166,7 @@ pa_nccl_link_start(pa_nccl_link *link, pa_error *error)
         status = check(link, code, "ncclGroupStart", comm, error);
     }
     if (status != PA_OK) {
-        (void)pthread_mutex_unlock(&link->lock);
+        unlock(link);
     }
     return status;
 }
@@ -141,7 +192,7 @@ pa_nccl_link_commit(pa_nccl_link *link, bool *done, pa_error *error)
     }
     *done = code == PA_NCCL_SUCCESS;
     pa_status status = check(link, code, call, link->calling, error);
-    (void)pthread_mutex_unlock(&link->lock);
+    unlock(link);
     return status;
 }
 
@@ -157,73 +208,38 @@ lock_soon(pa_nccl_link *link)
     return pthread_mutex_timedlock(&link->lock, &until) == 0;
 }
 
-/* Takes the communicator out of the link; NULL if somebody else has. */
-static pa_nccl_comm
-take(pa_nccl_link *link)
+void
+pa_nccl_link_abort(pa_nccl_link *link)
 {
     bool held = lock_soon(link);
     pa_nccl_comm comm = atomic_exchange(&link->comm, NULL);
     if (held) {
-        (void)pthread_mutex_unlock(&link->lock);
+        unlock(link);
     }
-    return comm;
-}
-
-typedef struct parting {
-    const pa_nccl *nccl;
-    pa_nccl_comm comm;
-} parting;
-
-static void *
-abort_apart(void *argument)
-{
-    parting *last = argument;
-    (void)last->nccl->CommAbort(last->comm);
-    free(last);
-    return NULL;
-}
-
-/* Aborts in a thread that nobody waits for: NCCL raises the flag that ends its kernels
- * and then waits for the graphs that hold the communicator, which the caller may keep
- * for as long as it likes. */
-static void
-part(const pa_nccl *nccl, pa_nccl_comm comm)
-{
-    sigset_t all;
-    sigset_t before;
-    pthread_t thread;
-    parting *last = malloc(sizeof *last);
-    if (last == NULL) {
+    if (comm == NULL) {
         return;
     }
-    *last = (parting){nccl, comm};
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (pthread_create(&thread, NULL, abort_apart, last) == 0) {
-        (void)pthread_detach(thread);
-    } else {
-        free(last);
+    if (held || link->nccl->CommRevoke == NULL) {
+        part(link, comm);
+        return;
     }
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-}
-
-static void
-end(const pa_nccl_link *link, pa_nccl_comm comm)
-{
-    if (atomic_load(&link->captured)) {
-        part(link->nccl, comm);
-    } else {
-        (void)link->nccl->CommAbort(comm);
+    (void)link->nccl->CommRevoke(comm, 0);
+    atomic_store(&link->left, comm);
+    /* Who was inside may have come out before it could see that. */
+    if (pthread_mutex_trylock(&link->lock) == 0) {
+        unlock(link);
     }
 }
 
-void
-pa_nccl_link_abort(pa_nccl_link *link)
+/* Whether the communicator is made and has not failed. */
+static bool
+is_whole(const pa_nccl_link *link)
 {
-    pa_nccl_comm comm = take(link);
-    if (comm != NULL) {
-        end(link, comm);
-    }
+    pa_nccl_comm comm = atomic_load(&link->comm);
+    int state = PA_NCCL_IN_PROGRESS;
+    return comm != NULL &&
+           link->nccl->CommGetAsyncError(comm, &state) == PA_NCCL_SUCCESS &&
+           state == PA_NCCL_SUCCESS;
 }
 
 /* Lets NCCL tell the peers and free what it shares with them; whether that succeeded
@@ -233,12 +249,7 @@ finalize(const pa_nccl_link *link, pa_nccl_comm comm, uint64_t timeout_ns)
 {
     uint64_t deadline = pa_clock_deadline(timeout_ns);
     const struct timespec pause = {.tv_nsec = PAUSE_NS};
-    int state = PA_NCCL_IN_PROGRESS;
-    if (link->nccl->CommGetAsyncError(comm, &state) != PA_NCCL_SUCCESS ||
-        state != PA_NCCL_SUCCESS) {
-        return false; /* it is still being made, or has failed */
-    }
-    state = link->nccl->CommFinalize(comm);
+    int state = link->nccl->CommFinalize(comm);
     while (state == PA_NCCL_IN_PROGRESS && pa_clock_now() < deadline) {
         int code = link->nccl->CommGetAsyncError(comm, &state);
         state = code == PA_NCCL_SUCCESS ? state : code;
@@ -249,6 +260,20 @@ finalize(const pa_nccl_link *link, pa_nccl_comm comm, uint64_t timeout_ns)
     return state == PA_NCCL_SUCCESS;
 }
 
+/* Waits for who aborts, for some time; what takes longer goes on alone. */
+static void
+await_abort(pa_nccl_link *link, uint64_t timeout_ns)
+{
+    struct timespec until;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    uint64_t ns = (uint64_t)until.tv_nsec + timeout_ns;
+    until.tv_sec += (time_t)(ns / SECOND_NS);
+    until.tv_nsec = (long)(ns % SECOND_NS);
+    if (pthread_timedjoin_np(link->aborting, NULL, &until) != 0) {
+        (void)pthread_detach(link->aborting);
+    }
+}
+
 void
 pa_nccl_link_close(pa_nccl_link *link, bool healthy, bool forked)
 {
@@ -256,12 +281,16 @@ pa_nccl_link_close(pa_nccl_link *link, bool healthy, bool forked)
         return;
     }
     bool captured = atomic_load(&link->captured);
-    pa_nccl_comm comm = take(link);
-    uint64_t patience = captured ? PA_NCCL_GRAPHS_NS : PA_NCCL_CLOSE_NS;
-    if (comm != NULL && healthy && finalize(link, comm, patience)) {
+    if (!healthy || !is_whole(link)) {
+        pa_nccl_link_abort(link);
+    }
+    pa_nccl_comm comm = atomic_exchange(&link->comm, NULL);
+    if (comm != NULL &&
+        finalize(link, comm, captured ? PA_NCCL_GRAPHS_NS : PA_NCCL_CLOSE_NS)) {
         (void)link->nccl->CommDestroy(comm);
-    } else if (comm != NULL && !(healthy && captured)) {
-        end(link, comm);
+    }
+    if (atomic_load(&link->aborted)) {
+        await_abort(link, captured ? PA_NCCL_GRAPHS_NS : PA_NCCL_ABORT_NS);
     }
     (void)pthread_mutex_destroy(&link->lock);
 }

@@ -10,13 +10,17 @@
  *   - To end a communicator is to take it out of the link, under the lock. Who took it
  *     out is the only one who knows it and ends it without the lock. All others find
  *     the link empty and say that the group is broken.
+ *   - It is aborted in a thread of its own. NCCL first raises the flag that ends its
+ *     kernels, and then frees memory, for which CUDA waits for all that is queued on
+ * the device, the caller's own work of hours among it.
  *
  * One wait inside NCCL is left. Versions that launch in the call itself, not in a
  * thread, block there while the device's queue of launches is full, and that queue may
  * be full behind the very kernel that is to be aborted. Who aborts therefore waits for
- * the lock for PA_NCCL_LOCK_NS and then goes ahead without it: NCCL raises the flag
- * that ends its kernels before anything else, and nothing but this flag lets the launch
- * return. */
+ * the lock for PA_NCCL_LOCK_NS only. Then it revokes the communicator, which raises the
+ * flag and frees nothing, and leaves it to who is inside to abort it when that call has
+ * returned. Versions of NCCL that cannot revoke are told to abort at once: nothing but
+ * the flag lets the launch return, though they may free what it still reads. */
 #ifndef PA_COMM_DEVICE_NCCL_LINK_H
 #define PA_COMM_DEVICE_NCCL_LINK_H
 
@@ -37,10 +41,18 @@
 #define PA_NCCL_CLOSE_NS UINT64_C(10000000000)
 #define PA_NCCL_GRAPHS_NS UINT64_C(500000000)
 
+/* How long pa_nccl_link_close waits for an abort, so that it does not meet the end of
+ * the process half-way. */
+#define PA_NCCL_ABORT_NS UINT64_C(2000000000)
+
 typedef struct pa_nccl_link {
     const pa_nccl *nccl;
     pthread_mutex_t lock;
     _Atomic(pa_nccl_comm) comm; /* NULL: not made, or taken out */
+    /* Taken out and revoked while somebody was inside NCCL, who is to abort it. */
+    _Atomic(pa_nccl_comm) left;
+    pthread_t aborting; /* the thread that aborts it */
+    atomic_bool aborted;
     /* Work was captured in a graph, which keeps the communicator from being freed. */
     atomic_bool captured;
     /* Of the group of calls that is being put together. */
@@ -87,14 +99,17 @@ pa_nccl_link_note(pa_nccl_link *link, int code, const char *call);
 pa_status
 pa_nccl_link_commit(pa_nccl_link *link, bool *done, pa_error *error);
 
-/* Ends the communicator and what waits in its kernels; from any thread, once or more.
- */
+/* Ends what waits in the communicator's kernels, and the communicator in a thread of
+ * its own; from any thread, once or more. Waits for PA_NCCL_LOCK_NS at most. */
 void
 pa_nccl_link_abort(pa_nccl_link *link);
 
 /* Frees what the link has: in good order where `healthy` and nothing is unfinished on
- * the device, else by aborting. What live graphs hold stays with them until the process
- * ends. Where `forked` NCCL is left alone. */
+ * the device. A healthy communicator that NCCL cannot close in time, because a peer
+ * does not close its own or live graphs hold it, stays until the process ends: to abort
+ * it would take memory from the peers that they use. One that is not healthy, or was
+ * never made whole, is aborted. Waits for the constants above at most. Where `forked`
+ * NCCL is left alone. */
 void
 pa_nccl_link_close(pa_nccl_link *link, bool healthy, bool forked);
 

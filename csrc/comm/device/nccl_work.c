@@ -19,6 +19,7 @@ typedef struct calls {
     int rank; /* this one */
     uint32_t op;
     pa_cuda_stream stream;
+    bool captured;               /* in a graph: it does not run now */
     const pa_device_work *moves; /* or */
     const pa_device_reduction *reduces;
 } calls;
@@ -51,8 +52,11 @@ is_even(const pa_device_work *work, int size, size_t index)
     pa_part first = part_of(&work->recv[0], index);
     for (int rank = 1; rank < size; rank++) {
         pa_part part = part_of(&work->recv[rank], index);
-        if (part.nbytes != first.nbytes ||
-            part.data != first.data + first.nbytes * (size_t)rank) {
+        if (part.nbytes != first.nbytes) {
+            return false;
+        }
+        /* Parts without bytes need not stand anywhere. */
+        if (part.nbytes > 0 && part.data != first.data + part.nbytes * (size_t)rank) {
             return false;
         }
     }
@@ -184,6 +188,7 @@ bool
 pa_nccl_reduces(int size, pa_reduction reduction, double scale, pa_dtype dtype)
 {
     size_t per_element = 0;
+    (void)size;
     if (scale != 1.0 || pa_nccl_dtype_of(dtype, &per_element) < 0) {
         return false;
     }
@@ -191,9 +196,9 @@ pa_nccl_reduces(int size, pa_reduction reduction, double scale, pa_dtype dtype)
     case PA_REDUCTION_SUM:
         return true;
     case PA_REDUCTION_MEAN:
-        /* NCCL multiplies each rank's elements by one over the size: that is the sum
-         * divided by the size only where no bit is lost by it. */
-        return (size & (size - 1)) == 0;
+        /* NCCL multiplies each rank's elements by one over the size before it adds
+         * them; see its header for what that does to the last bits. */
+        return !is_exact(dtype);
     case PA_REDUCTION_MAX:
     case PA_REDUCTION_MIN:
         /* Of floats NCCL takes the other one where one is no number. */
@@ -284,28 +289,36 @@ issue_and_settle(const calls *made, const pa_hooks *hooks, pa_error *error)
     return PA_OK;
 }
 
-/* Work that is being captured in a graph does not run now: nobody watches it. */
+/* The watch may need the interpreter's lock to look at a group of several hosts, and
+ * the launch may wait for what only the watch can end: so the caller gives it up
+ * before. */
+static void
+release(const calls *made, const pa_hooks *hooks)
+{
+    bool one_host = made->devices->comm->backend->one_host;
+    if (!one_host && hooks != NULL && hooks->release != NULL) {
+        hooks->release(hooks->context);
+    }
+}
+
 static pa_status
 enqueue_watched(const calls *made, const pa_hooks *hooks, pa_error *error)
 {
     struct pa_nccl_group *group = made->devices->nccl;
-    int capturing = PA_CUDA_CAPTURE_NONE;
-    PA_TRY(PA_CUDA(made->devices->cuda, error,
-                   StreamIsCapturing(made->stream, &capturing)));
-    if (capturing != PA_CUDA_CAPTURE_NONE) {
+    if (made->captured) {
         atomic_store(&group->link.captured, true);
-    } else {
-        PA_TRY(pa_watch_begin(group->watch, made->op, made->stream, error));
     }
+    PA_TRY(made->captured
+               ? pa_watch_begin_captured(group->watch, made->op, made->stream, hooks,
+                                         error)
+               : pa_watch_begin(group->watch, made->op, made->stream, error));
     if (made->moves != NULL && made->moves->receiver == made->rank) {
         PA_TRY(copy_own(made, error));
     }
+    release(made, hooks);
     PA_TRY(issue_and_settle(made, hooks, error));
-    if (capturing == PA_CUDA_CAPTURE_NONE) {
-        return pa_watch_end(group->watch, made->stream, error);
-    }
-    pa_watch_pass(group->watch);
-    return PA_OK;
+    return made->captured ? pa_watch_end_captured(group->watch, made->stream, error)
+                          : pa_watch_end(group->watch, made->stream, error);
 }
 
 /* Ends what this rank has enqueued: the peers will end theirs, since the caller breaks
@@ -338,6 +351,7 @@ pa_nccl_stream(pa_devices *devices, const pa_device_work *work, const pa_hooks *
         .rank = pa_comm_rank(devices->comm),
         .op = work->op,
         .stream = work->stream,
+        .captured = work->captured,
         .moves = work,
     };
     return enqueue(&made, hooks, error);
@@ -352,6 +366,7 @@ pa_nccl_reduce(pa_devices *devices, const pa_device_reduction *work,
         .rank = pa_comm_rank(devices->comm),
         .op = PA_OP_REDUCE,
         .stream = work->stream,
+        .captured = work->captured,
         .reduces = work,
     };
     return enqueue(&made, hooks, error);

@@ -1,4 +1,4 @@
-/* The note of a piece of work on a GPU: see the header. */
+/* The notes of pieces of work on a GPU: see the header. */
 #include "comm/device/note.h"
 
 #include <stdlib.h>
@@ -24,11 +24,68 @@ pa_note_make(const pa_cuda *cuda, pa_note **made, pa_error *error)
 }
 
 void
-pa_notes_destroy(const pa_cuda *cuda, pa_note *list, bool forked)
+pa_notes_add(pa_note **firsts, pa_note *note)
 {
-    while (list != NULL) {
-        pa_note *gone = list;
-        list = gone->next;
+    pa_note *first = *firsts;
+    note->behind = NULL;
+    while (first != NULL && first->stream != note->stream) {
+        first = first->next;
+    }
+    if (first != NULL) {
+        first->last->behind = note;
+        first->last = note;
+    } else {
+        note->last = note;
+        note->next = *firsts;
+        *firsts = note;
+    }
+}
+
+pa_note *
+pa_notes_take(pa_note **place)
+{
+    pa_note *taken = *place;
+    pa_note *second = taken->behind;
+    if (second != NULL) {
+        second->next = taken->next;
+        second->last = taken->last;
+        *place = second;
+    } else {
+        *place = taken->next;
+    }
+    taken->next = NULL;
+    taken->behind = NULL;
+    return taken;
+}
+
+uint64_t
+pa_notes_ended(const pa_note *firsts, uint64_t entered)
+{
+    uint64_t ended = entered;
+    for (; firsts != NULL; firsts = firsts->next) {
+        ended = firsts->number - 1 < ended ? firsts->number - 1 : ended;
+    }
+    return ended;
+}
+
+uint64_t
+pa_notes_begun(const pa_note *firsts, uint64_t entered)
+{
+    uint64_t begun = entered;
+    for (; firsts != NULL; firsts = firsts->next) {
+        const pa_note *waits = firsts->running_ns == 0 ? firsts : firsts->behind;
+        if (waits != NULL && waits->number - 1 < begun) {
+            begun = waits->number - 1;
+        }
+    }
+    return begun;
+}
+
+void
+pa_notes_destroy(const pa_cuda *cuda, pa_note *firsts, bool forked)
+{
+    while (firsts != NULL) {
+        pa_note *gone = pa_notes_take(&firsts);
         if (gone->begin != NULL && !forked) {
             (void)cuda->EventDestroy(gone->begin);
         }

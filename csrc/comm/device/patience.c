@@ -50,7 +50,7 @@ look_up(pa_patience *patience, uint64_t now, pa_error *error)
         return fail(patience, PA_EPEER, said);
     }
     uint64_t waited = now - patience->began_ns;
-    if (waited >= pa_comm_timeout(comm)) {
+    if (!patience->endless && waited >= pa_comm_timeout(comm)) {
         (void)pa_error_set(said, PA_ETIMEOUT, "%s: rank %d waited %.1f s for %s", op,
                            pa_comm_rank(comm), (double)waited / 1e9, patience->what);
         return fail(patience, PA_ETIMEOUT, said);

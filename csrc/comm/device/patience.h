@@ -11,7 +11,8 @@ typedef struct pa_patience {
     uint32_t op;
     const char *what; /* for messages, such as "NCCL to connect the ranks" */
     const pa_hooks *hooks;
-    bool alone; /* it depends on no peer, whose end is then no matter */
+    bool alone;   /* it depends on no peer, whose end is then no matter */
+    bool endless; /* the caller sees to the deadline */
     uint64_t began_ns;
     uint64_t looked_ns; /* when peers and caller were last looked at */
     uint32_t asked;

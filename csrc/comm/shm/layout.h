@@ -61,7 +61,7 @@ typedef struct pa_shm_member {
     _Alignas(PA_SHM_LINE) _Atomic uint32_t state;
     _Atomic uint32_t pid;
     _Atomic uint64_t shown[PA_SHOWN_COUNT]; /* see pa_comm_show */
-    char text[224]; /* how it ended; written before state is PA_SHM_ENDED */
+    char text[216]; /* how it ended; written before state is PA_SHM_ENDED */
 } pa_shm_member;
 
 typedef struct pa_shm_bell {
