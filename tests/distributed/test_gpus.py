@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -246,6 +247,23 @@ def test_nccl_adds_narrow_floats_alike_on_all_ranks(gpus, dtype):
     outcomes = gpus(add_narrow_floats, dtype, way="nccl", size=3)
     step = torch.finfo(dtype).eps * 32
     assert all(off <= step and got == outcomes[0][1] for off, got in outcomes)
+
+
+def gather_in_a_thread():
+    found = start()
+    row = found.tensor(torch.tensor([here.rank]), here.rank)
+    with ThreadPoolExecutor(1) as pool:
+        got = pool.submit(gather, row).result()
+    found.synchronize()
+    used = [device for device in range(4) if found.cuda.fake("used", device)]
+    return got.tolist(), used
+
+
+@every_way
+def test_a_thread_takes_no_memory_of_other_gpus(gpus, way):
+    """Where its current GPU is number 0, which is another process'."""
+    outcomes = gpus(gather_in_a_thread, way=way)
+    assert outcomes == [([0, 1], [0]), ([0, 1], [1])]
 
 
 # ---- What the group can have ----

@@ -82,17 +82,20 @@ own_device(pa_comm *comm, int used)
     return devices != NULL ? devices->device : used;
 }
 
-/* Whether the stream is being captured. The default one never is, and asking about it
- * would make a context on the thread's current device. */
+/* Whether the stream is being captured. The default one never is. To ask makes a
+ * context on the thread's current device, which is the stream's therefore. */
 static bool
 is_captured(const pa_place *place)
 {
     const pa_cuda *cuda = place->stream != NULL ? pa_cuda_get() : NULL;
+    pa_cuda_before before;
     int capturing = PA_CUDA_CAPTURE_NONE;
-    return cuda != NULL &&
-           pa_cuda_check(cuda, cuda->StreamIsCapturing(place->stream, &capturing),
-                         "cudaStreamIsCapturing", NULL) == PA_OK &&
-           capturing != PA_CUDA_CAPTURE_NONE;
+    if (cuda == NULL || pa_cuda_enter(cuda, place->device, &before, NULL) != PA_OK) {
+        return false;
+    }
+    (void)PA_CUDA(cuda, NULL, StreamIsCapturing(place->stream, &capturing));
+    pa_cuda_leave(cuda, before);
+    return capturing != PA_CUDA_CAPTURE_NONE;
 }
 
 uint32_t
