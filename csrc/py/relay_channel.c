@@ -127,7 +127,12 @@ pyaccel_relay_refused(pa_comm *comm, int to, char *text, size_t capacity)
     }
     Py_XDECREF(bytes);
     Py_XDECREF(said);
+    bool interrupted =
+        PyErr_Occurred() != NULL && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
     PyErr_Clear(); /* what cannot be asked is not known */
+    if (interrupted) {
+        PyErr_SetInterrupt(); /* but Ctrl-C is for the call that follows */
+    }
     PyGILState_Release(lock);
     return words != NULL;
 }
