@@ -55,6 +55,8 @@ typedef struct pa_backend {
 typedef struct pa_channel {
     uint64_t sent; /* messages */
     uint64_t received;
+    struct pa_carry *out; /* NULL until leaves of a device are sent, or received */
+    struct pa_carry *in;
 } pa_channel;
 
 /* The common part of a communicator; a backend's own struct begins with it. */

@@ -11,6 +11,8 @@
 #include "base/size.h"
 #include "base/text.h"
 #include "comm/backend.h"
+#include "comm/device/carry.h"
+#include "comm/device/move.h"
 #include "comm/loop.h"
 
 #include <stdlib.h>
@@ -107,18 +109,18 @@ payload_parts(const pa_leaves *leaves, pa_part *room, size_t capacity)
     pa_part *parts =
         leaves->count <= capacity ? room : malloc(leaves->count * sizeof *parts);
     for (size_t i = 0; i < leaves->count && parts != NULL; i++) {
-        parts[i] = (pa_part){leaves->at[i].data, leaves->at[i].nbytes, NULL};
+        const pa_leaf *leaf = &leaves->at[i];
+        parts[i] = (pa_part){leaf->data, leaf->nbytes, leaf->place};
     }
     return parts;
 }
 
-/* Sends the letter, and what did not fit. */
+/* Sends the letter, and of the head and of the payload, which is all on the host, what
+ * did not fit; in chunks only the head. */
 static pa_status
 send_letter(pa_comm *comm, int to, const pa_message *message, pa_letter *letter,
-            char *head, const pa_hooks *hooks, pa_error *error)
+            char *head, const pa_flow *payload, const pa_hooks *hooks, pa_error *error)
 {
-    enum { ROOM = 16 };
-    pa_part room[ROOM];
     pa_flow flows[3];
     size_t nflows = 1;
     size_t nhead = (size_t)(letter->nleaves + letter->nextra);
@@ -128,19 +130,72 @@ send_letter(pa_comm *comm, int to, const pa_message *message, pa_letter *letter,
     if (head != NULL) {
         flows[nflows++] = (pa_flow){&told, 1, nhead};
     }
-    pa_part *parts = room;
     if (payload_fits(letter)) {
-        pa_leaves_pack(&message->leaves, letter->inlined + nhead);
-    } else if (letter->nbytes > 0) {
-        parts = payload_parts(&message->leaves, room, ROOM);
-        if (parts == NULL) {
-            return pa_error_set(error, PA_EMEMORY, "%s: no memory for %zu pieces",
-                                pa_op_text(message->op), message->leaves.count);
-        }
-        flows[nflows++] =
-            (pa_flow){parts, message->leaves.count, (size_t)letter->nbytes};
+        pa_cursor from = {.parts = payload->parts};
+        pa_cursor_read(&from, letter->inlined + nhead, payload->nbytes);
+    } else if (letter->chunk == 0 && payload->nbytes > 0) {
+        flows[nflows++] = *payload;
     }
-    pa_status status = put_flows(comm, message->op, to, flows, nflows, hooks, error);
+    return put_flows(comm, message->op, to, flows, nflows, hooks, error);
+}
+
+/* Sends the rest of a payload whose first chunk was fetched before the letter left. */
+static pa_status
+send_chunks(pa_comm *comm, int to, pa_carried *carried, pa_part chunk, pa_error *error)
+{
+    for (;;) {
+        pa_flow flow = {&chunk, 1, chunk.nbytes};
+        PA_TRY(put_flows(comm, carried->op, to, &flow, 1, carried->hooks, error));
+        if (carried->traveled == carried->nbytes) {
+            return PA_OK;
+        }
+        pa_status status = pa_carry_fetch(carried, &chunk, error);
+        if (status != PA_OK) {
+            return pa_devices_break(comm, carried->op, status, error);
+        }
+    }
+}
+
+/* Sends a message whose payload stands on devices, or part of it. */
+static pa_status
+send_placed(pa_comm *comm, int to, const pa_message *message, pa_letter *letter,
+            char *head, const pa_flow *payload, const pa_hooks *hooks, pa_error *error)
+{
+    pa_carried carried;
+    pa_part chunk;
+    bool small = payload->nbytes <= PA_CARRY_SMALL;
+    PA_TRY(pa_carry_begin(&carried, &comm->channels[to].out, comm, message->op,
+                          payload->parts, payload->nparts,
+                          small ? PA_CARRY_SMALL : PA_CARRY_CHUNK, hooks, error));
+    letter->chunk = small ? 0 : carried.chunk;
+    pa_status status = pa_carry_fetch(&carried, &chunk, error);
+    if (status == PA_OK) {
+        pa_flow whole = {&chunk, 1, chunk.nbytes};
+        status = send_letter(comm, to, message, letter, head, &whole, hooks, error);
+    }
+    if (status == PA_OK && !small) {
+        status = send_chunks(comm, to, &carried, chunk, error);
+    }
+    pa_carry_end(&carried);
+    return status;
+}
+
+static pa_status
+send_message(pa_comm *comm, int to, const pa_message *message, pa_letter *letter,
+             char *head, const pa_hooks *hooks, pa_error *error)
+{
+    enum { ROOM = 16 };
+    pa_part room[ROOM];
+    pa_part *parts = payload_parts(&message->leaves, room, ROOM);
+    if (parts == NULL) {
+        return pa_error_set(error, PA_EMEMORY, "%s: no memory for %zu pieces",
+                            pa_op_text(message->op), message->leaves.count);
+    }
+    pa_flow payload = {parts, message->leaves.count, (size_t)letter->nbytes};
+    bool on_host = payload.nbytes == 0 || pa_leaves_on_host(&message->leaves);
+    pa_status status =
+        on_host ? send_letter(comm, to, message, letter, head, &payload, hooks, error)
+                : send_placed(comm, to, message, letter, head, &payload, hooks, error);
     if (parts != room) {
         free(parts);
     }
@@ -173,7 +228,7 @@ pa_channel_send(pa_comm *comm, int64_t to, const pa_message *message,
     };
     char *head = NULL;
     PA_TRY(write_head(message, &letter, &head, error));
-    pa_status status = send_letter(comm, peer, message, &letter, head, hooks, error);
+    pa_status status = send_message(comm, peer, message, &letter, head, hooks, error);
     free(head);
     channel->sent += status == PA_OK ? 1 : 0;
     return status;
@@ -314,6 +369,69 @@ pa_channel_receive(pa_comm *comm, uint32_t op, int64_t from, int64_t tag,
     return PA_OK;
 }
 
+/* The next bytes of the payload, which is in the letter or comes behind it. */
+static pa_status
+take_bytes(const pa_incoming *incoming, const pa_part *parts, size_t nparts,
+           size_t nbytes, const pa_hooks *hooks, pa_error *error)
+{
+    const pa_letter *letter = &incoming->letter;
+    if (payload_fits(letter)) {
+        const char *from = letter->inlined + letter->nleaves + letter->nextra;
+        pa_cursor to = {.parts = parts};
+        if (parts != NULL) {
+            pa_cursor_write(&to, from, nbytes);
+        }
+        return PA_OK;
+    }
+    return nbytes > 0 ? take_flow(incoming, parts, nparts, nbytes, hooks, error)
+                      : PA_OK;
+}
+
+static pa_status
+take_chunks(pa_incoming *incoming, pa_carried *carried, pa_error *error)
+{
+    pa_comm *comm = incoming->comm;
+    while (carried->traveled < carried->nbytes) {
+        pa_part chunk;
+        pa_status status = pa_carry_room(carried, &chunk, error);
+        if (status != PA_OK) {
+            return pa_devices_break(comm, incoming->op, status, error);
+        }
+        PA_TRY(take_bytes(incoming, &chunk, 1, chunk.nbytes, carried->hooks, error));
+        status = pa_carry_land(carried, error);
+        if (status != PA_OK) {
+            return pa_devices_break(comm, incoming->op, status, error);
+        }
+    }
+    return PA_OK;
+}
+
+/* Takes a payload some of which goes to devices, or which comes from some. */
+static pa_status
+take_placed(pa_incoming *incoming, const pa_part *parts, size_t nparts,
+            const pa_hooks *hooks, pa_error *error)
+{
+    pa_carried carried;
+    size_t chunk =
+        incoming->letter.chunk > 0 ? (size_t)incoming->letter.chunk : SIZE_MAX;
+    PA_TRY(pa_carry_begin(&carried, &incoming->comm->channels[incoming->from].in,
+                          incoming->comm, incoming->op, parts, nparts, chunk, hooks,
+                          error));
+    pa_status status = take_chunks(incoming, &carried, error);
+    pa_carry_end(&carried);
+    return status;
+}
+
+static bool
+are_on_host(const pa_part *parts, size_t nparts)
+{
+    bool on_host = true;
+    for (size_t i = 0; i < nparts; i++) {
+        on_host = on_host && (parts[i].place == NULL || parts[i].nbytes == 0);
+    }
+    return on_host;
+}
+
 pa_status
 pa_channel_take(pa_incoming *incoming, const pa_part *parts, size_t nparts,
                 const pa_hooks *hooks, pa_error *error)
@@ -327,12 +445,10 @@ pa_channel_take(pa_incoming *incoming, const pa_part *parts, size_t nparts,
         return fail(incoming, PA_EBROKEN, "what came has not the bytes that it says",
                     error);
     }
-    if (payload_fits(letter)) {
-        const char *from = letter->inlined + letter->nleaves + letter->nextra;
-        pa_cursor to = {.parts = parts};
-        pa_cursor_write(&to, from, nbytes);
-    } else if (nbytes > 0) {
-        PA_TRY(take_flow(incoming, parts, nparts, nbytes, hooks, error));
+    if (letter->chunk > 0 || !are_on_host(parts, nparts)) {
+        PA_TRY(take_placed(incoming, parts, nparts, hooks, error));
+    } else {
+        PA_TRY(take_bytes(incoming, parts, nparts, nbytes, hooks, error));
     }
     finish(incoming, NULL);
     return PA_OK;
@@ -346,8 +462,12 @@ pa_channel_drop(pa_incoming *incoming, const char *refusal, const pa_hooks *hook
     if (incoming->complete) {
         return PA_OK;
     }
-    if (!payload_fits(letter) && letter->nbytes > 0) {
-        PA_TRY(take_flow(incoming, NULL, 0, (size_t)letter->nbytes, hooks, error));
+    size_t left = (size_t)letter->nbytes;
+    size_t chunk = letter->chunk > 0 ? (size_t)letter->chunk : left;
+    while (left > 0) {
+        size_t nbytes = left < chunk ? left : chunk;
+        PA_TRY(take_bytes(incoming, NULL, 0, nbytes, hooks, error));
+        left -= nbytes;
     }
     finish(incoming, refusal);
     return PA_OK;

@@ -8,8 +8,9 @@
  *
  * A send returns when what it sends is no longer read from the caller's memory: at once
  * for as long as the receiver is not further behind than some 256 MiB, and else when it
- * has taken enough. A message says what it is (tag, digest, dtypes and shapes), so that
- * a receiver learns what comes, or finds that it expected something else. Then the
+ * has taken enough. Leaves that stand on devices travel by way of the host
+ * (comm/device/carry.h). A message says what it is (tag, digest, dtypes and shapes), so
+ * that a receiver learns what comes, or finds that it expected something else. Then the
  * message is lost, both sides get an error that says what differs, the sender when it
  * sends to that rank again, and the channel goes on with the next message. */
 #ifndef PA_COMM_CHANNEL_H
@@ -19,8 +20,8 @@
 #include "comm/comm.h"
 #include "comm/describe.h"
 
-/* What is sent: leaves, all on the host, and bytes that mean something to the caller
- * alone, which the receiver sees before it says where the leaves go. */
+/* What is sent: leaves, on the host or on devices, and bytes that mean something to the
+ * caller alone, which the receiver sees before it says where the leaves go. */
 typedef struct pa_message {
     uint32_t op;     /* the sender's: PA_OP_SEND or PA_OP_SEND_OBJECT */
     int64_t tag;     /* these two must be what the receiver expects */
@@ -36,7 +37,7 @@ pa_status
 pa_channel_send(pa_comm *comm, int64_t to, const pa_message *message,
                 const pa_hooks *hooks, pa_error *error);
 
-enum { PA_LETTER_BYTES = 512, PA_LETTER_INLINE = PA_LETTER_BYTES - 56 };
+enum { PA_LETTER_BYTES = 512, PA_LETTER_INLINE = PA_LETTER_BYTES - 64 };
 
 /* How a message begins on its way; the rest of it follows where it does not fit. */
 typedef struct pa_letter {
@@ -47,7 +48,8 @@ typedef struct pa_letter {
     uint64_t number;  /* of the message in its channel, from 1 on */
     uint64_t nleaves; /* bytes that describe the leaves, as in comm/describe.h */
     uint64_t nextra;  /* bytes of the caller's, which come next */
-    uint64_t nbytes;  /* bytes of the leaves, which come last */
+    uint64_t nbytes;  /* bytes of the leaves, which come last ... */
+    uint64_t chunk;   /* ... in flows of so many bytes; 0: in one */
     char inlined[PA_LETTER_INLINE];
 } pa_letter;
 
@@ -73,7 +75,10 @@ pa_channel_receive(pa_comm *comm, uint32_t op, int64_t from, int64_t tag,
                    uint64_t digest, pa_incoming *incoming, const pa_hooks *hooks,
                    pa_error *error);
 
-/* Fills `parts[nparts]`, of letter.nbytes bytes in all, with the leaves' values. */
+/* Fills `parts[nparts]`, of letter.nbytes bytes in all, with the leaves' values. Parts
+ * may stand on devices, and are then filled in order on their streams. Where no memory
+ * can be had for that (PA_EMEMORY), or a stream is being captured (PA_EARGUMENT),
+ * nothing was taken. */
 pa_status
 pa_channel_take(pa_incoming *incoming, const pa_part *parts, size_t nparts,
                 const pa_hooks *hooks, pa_error *error);

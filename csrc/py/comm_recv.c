@@ -118,7 +118,8 @@ take_outputs(pyaccel_call *call, pa_incoming *in, const pyaccel_leaves *leaves,
         return -1;
     }
     for (size_t i = 0; i < leaves->count; i++) {
-        parts[i] = (pa_part){made->data[i], leaves->at[i].nbytes, NULL};
+        const pa_leaf *leaf = &leaves->at[i];
+        parts[i] = (pa_part){made->data[i], leaf->nbytes, leaf->place};
     }
     pa_status status =
         pa_channel_take(in, parts, leaves->count, &call->hooks, &call->error);
@@ -126,11 +127,16 @@ take_outputs(pyaccel_call *call, pa_incoming *in, const pyaccel_leaves *leaves,
     return pyaccel_call_check(call, status);
 }
 
-/* Moves what came from tensors of other devices to this process'. */
+/* Moves what came from tensors of other devices to this process', unless it was
+ * received there. */
 static int
-settle_outputs(pyaccel_state *state, PyObject *structure, pyaccel_outputs *made)
+settle_outputs(pyaccel_state *state, PyObject *structure, const pyaccel_leaves *leaves,
+               pyaccel_outputs *made)
 {
     for (size_t i = 0; i < made->count; i++) {
+        if (leaves->at[i].place != NULL) {
+            continue;
+        }
         PyObject *there =
             pyaccel_structure_settle(structure, i, made->objects[i], state);
         if (there == NULL) {
@@ -153,10 +159,11 @@ take_tree(pyaccel_call *call, pyaccel_end *end, pa_incoming *in)
     PyObject *structure = structure_of(call->state, end, in);
     if (structure != NULL &&
         pyaccel_structure_leaves(call->state, structure, in->leaves, in->letter.count,
-                                 &leaves) == 0) {
+                                 call->comm, &leaves) == 0 &&
+        (leaves.nplaces == 0 || pyaccel_call_uses_devices(call) == 0)) {
         (void)pyaccel_leaves_view(&leaves);
         if (take_outputs(call, in, &leaves, &made) == 0 &&
-            settle_outputs(call->state, structure, &made) == 0) {
+            settle_outputs(call->state, structure, &leaves, &made) == 0) {
             tree = pyaccel_outputs_rebuild(&made, call->state,
                                            pyaccel_structure_tree(structure), &leaves);
         }

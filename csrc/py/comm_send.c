@@ -5,7 +5,6 @@
 #include "py/arguments.h"
 #include "py/object.h"
 #include "py/structure.h"
-#include "py/tensor_attributes.h"
 #include "py/tree.h"
 
 #include <stdlib.h>
@@ -90,28 +89,6 @@ send_message(pyaccel_call *call, const pyaccel_address *to, pa_leaves leaves,
     return pyaccel_call_check(call, status);
 }
 
-/* Has the values of GPUs copied to the host: a channel carries no others. */
-static int
-bring_to_host(pyaccel_state *state, pyaccel_leaves *leaves)
-{
-    for (size_t i = 0; i < leaves->count; i++) {
-        pyaccel_leaf *extra = &leaves->extra[i];
-        pa_leaf *leaf = &leaves->at[i];
-        if (leaf->place == NULL) {
-            continue;
-        }
-        PyObject *here = PyObject_CallMethodObjArgs(extra->holder, state->str_to,
-                                                    state->str_cpu, NULL);
-        if (here == NULL || pyaccel_tensor_address(state, here, &leaf->data) < 0) {
-            Py_XDECREF(here);
-            return -1;
-        }
-        pyaccel_slot_set(&extra->holder, here);
-        leaf->place = NULL;
-    }
-    return 0;
-}
-
 /* Takes the tree apart and sends it. */
 static int
 send_tree(pyaccel_call *call, pyaccel_end *end, PyObject *tree,
@@ -119,12 +96,11 @@ send_tree(pyaccel_call *call, pyaccel_end *end, PyObject *tree,
 {
     pyaccel_flatten how = {.state = call->state, .leaves = leaves, .function = "send"};
     enclosed with = {0};
-    if (pyaccel_tree_flatten(&how, tree) < 0) {
+    if (pyaccel_call_flatten(call, &how, tree) < 0) {
         return -1;
     }
     pa_leaves view = pyaccel_leaves_view(leaves);
     int failed = enclose(call->state, end, tree, leaves, &with);
-    failed = failed < 0 ? -1 : bring_to_host(call->state, leaves);
     failed = failed < 0 ? -1 : send_message(call, to, view, with.part);
     if (failed == 0 && with.first) {
         failed = PyDict_SetItem(end->structures, with.key, Py_None);

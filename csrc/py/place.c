@@ -1,7 +1,7 @@
 /* Where the memory of tensors is: see the header. */
 #include "py/place.h"
 
-#include "gpu/cuda.h"
+#include "comm/device/devices.h"
 #include "torch/devices.h"
 
 bool
@@ -44,6 +44,30 @@ new_place(const pyaccel_state *state, pyaccel_leaves *leaves, int device)
         status = ask_python(state, device, &place.stream);
     }
     return status == 0 ? pyaccel_leaves_add_place(leaves, place) : NULL;
+}
+
+int
+pyaccel_place_own(const pyaccel_state *state, pyaccel_leaves *leaves, pa_comm *comm,
+                  const pa_place **place)
+{
+    *place = NULL;
+    if (!pyaccel_place_served(state)) {
+        return 0;
+    }
+    const pa_devices *devices = pa_devices_of(comm);
+    if (devices == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    int device = devices->device;
+    if (device < 0 && pa_cuda_get()->GetDevice(&device) != PA_CUDA_SUCCESS) {
+        return 0;
+    }
+    *place = pyaccel_leaves_place(leaves, device);
+    if (*place == NULL) {
+        *place = new_place(state, leaves, device);
+    }
+    return *place != NULL ? 0 : -1;
 }
 
 int

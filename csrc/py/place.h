@@ -3,6 +3,7 @@
 #ifndef PYACCEL_PY_PLACE_H
 #define PYACCEL_PY_PLACE_H
 
+#include "comm/comm.h"
 #include "py/leaves.h"
 #include "torch/dlpack.h"
 
@@ -17,5 +18,12 @@ pyaccel_place_served(const pyaccel_state *state);
 int
 pyaccel_place_find(const pyaccel_state *state, pyaccel_leaves *leaves,
                    const pa_dl_tensor *view, pa_leaf *leaf);
+
+/* Sets `*place` to this rank's device (torch's current one before the first operation
+ * on one), for what came from a device of another rank; to NULL where none is served.
+ * -1 with an exception. */
+int
+pyaccel_place_own(const pyaccel_state *state, pyaccel_leaves *leaves, pa_comm *comm,
+                  const pa_place **place);
 
 #endif

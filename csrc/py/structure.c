@@ -5,6 +5,7 @@
 #include "py/structure.h"
 
 #include "base/hash.h"
+#include "py/place.h"
 #include "py/tensor.h"
 #include "py/tree.h"
 
@@ -164,7 +165,7 @@ set_garbage(pyaccel_state *state)
 /* Adds one leaf: `item` is its entry of the structure. */
 static int
 add_leaf(pyaccel_state *state, PyObject *item, const pa_described_leaf *described,
-         pyaccel_leaves *leaves)
+         pa_comm *comm, pyaccel_leaves *leaves)
 {
     int kind = 0;
     Py_ssize_t itemsize = 0;
@@ -175,6 +176,11 @@ add_leaf(pyaccel_state *state, PyObject *item, const pa_described_leaf *describe
     }
     if ((kind != PYACCEL_TENSOR && kind != PYACCEL_ARRAY) || itemsize < 0) {
         return set_garbage(state);
+    }
+    const pa_place *place = NULL;
+    if (described->on_device != 0 && kind == PYACCEL_TENSOR &&
+        pyaccel_place_own(state, leaves, comm, &place) < 0) {
+        return -1;
     }
     int64_t *shape = malloc(((size_t)described->ndim + 1) * sizeof *shape);
     if (shape == NULL) {
@@ -187,6 +193,7 @@ add_leaf(pyaccel_state *state, PyObject *item, const pa_described_leaf *describe
         .shape = shape,
         .ndim = (int32_t)described->ndim,
         .dtype = described->dtype,
+        .place = place,
     };
     bool fits = true;
     for (int32_t d = 0; d < leaf.ndim; d++) {
@@ -203,7 +210,7 @@ add_leaf(pyaccel_state *state, PyObject *item, const pa_described_leaf *describe
 
 int
 pyaccel_structure_leaves(pyaccel_state *state, PyObject *structure,
-                         pa_describe_reader reader, uint32_t count,
+                         pa_describe_reader reader, uint32_t count, pa_comm *comm,
                          pyaccel_leaves *leaves)
 {
     /* What was unpickled has imported torch if there is a tensor. */
@@ -219,7 +226,7 @@ pyaccel_structure_leaves(pyaccel_state *state, PyObject *structure,
             return set_garbage(state);
         }
         PyObject *item = PyTuple_GetItem(structure, (Py_ssize_t)i + 1); // borrowed
-        if (add_leaf(state, item, &described, leaves) < 0) {
+        if (add_leaf(state, item, &described, comm, leaves) < 0) {
             return -1;
         }
     }

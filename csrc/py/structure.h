@@ -27,11 +27,12 @@ pyaccel_structure_new(pyaccel_state *state, PyObject *tree,
                       const pyaccel_leaves *leaves);
 
 /* Adds `count` leaves of such a structure to empty `leaves`, with the dtypes and shapes
- * that `reader` has. -1 with an exception; DistributedOperationException where the two
- * do not belong together. */
+ * that `reader` has; what stood on a CUDA device is placed on this rank's, if it has
+ * one (pyaccel_place_own). -1 with an exception; DistributedOperationException where
+ * the two do not belong together. */
 int
 pyaccel_structure_leaves(pyaccel_state *state, PyObject *structure,
-                         pa_describe_reader reader, uint32_t count,
+                         pa_describe_reader reader, uint32_t count, pa_comm *comm,
                          pyaccel_leaves *leaves);
 
 /* A result for leaf `index`, `made` on the CPU, on this process' device of the kind

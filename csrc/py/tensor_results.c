@@ -16,9 +16,10 @@ pack_sizes(int32_t ndim, const int64_t *shape)
     return sizes;
 }
 
-/* torch.empty(sizes, dtype=dtype, device="cpu"), of the leaf's dtype. // new */
+/* torch.empty(sizes, dtype=dtype, device=device), of the leaf's dtype. // new */
 static PyObject *
-make_on_cpu(pyaccel_state *state, const pyaccel_leaf *extra, PyObject *sizes)
+make_empty(pyaccel_state *state, const pyaccel_leaf *extra, PyObject *device,
+           PyObject *sizes)
 {
     PyObject *made = NULL;
     PyObject *dtype = extra->dtype != NULL
@@ -28,7 +29,7 @@ make_on_cpu(pyaccel_state *state, const pyaccel_leaf *extra, PyObject *sizes)
     PyObject *named = PyDict_New();
     if (dtype != NULL && positional != NULL && named != NULL &&
         PyDict_SetItem(named, state->str_dtype, dtype) == 0 &&
-        PyDict_SetItem(named, state->str_device, state->str_cpu) == 0) {
+        PyDict_SetItem(named, state->str_device, device) == 0) {
         made = PyObject_Call(state->torch_empty, positional, named);
     }
     Py_XDECREF(dtype);
@@ -41,7 +42,7 @@ make_on_cpu(pyaccel_state *state, const pyaccel_leaf *extra, PyObject *sizes)
  * exchange table's memory would be as quick to make, but `record_stream` passes by what
  * it does not know as its own, and the memory would be used anew too early. // new */
 static PyObject *
-make_on_device(pyaccel_state *state, PyObject *holder, PyObject *sizes)
+make_like(pyaccel_state *state, PyObject *holder, PyObject *sizes)
 {
     PyObject *made =
         PyObject_CallMethodObjArgs(holder, state->str_new_empty, sizes, NULL);
@@ -51,6 +52,22 @@ make_on_device(pyaccel_state *state, PyObject *holder, PyObject *sizes)
         Py_DECREF(made);
         made = plain;
     }
+    return made;
+}
+
+/* On the device of a leaf that has one: of its own tensor's kind where it has one,
+ * which a leaf that another rank sent has not. // new */
+static PyObject *
+make_on_device(pyaccel_state *state, const pyaccel_leaves *leaves,
+               const pyaccel_leaf *extra, PyObject *sizes)
+{
+    if (extra->holder != Py_None) {
+        return make_like(state, extra->holder, sizes);
+    }
+    PyObject *device =
+        PyUnicode_FromFormat("cuda:%d", leaves->places[extra->place_at].device);
+    PyObject *made = device != NULL ? make_empty(state, extra, device, sizes) : NULL;
+    Py_XDECREF(device);
     return made;
 }
 
@@ -64,8 +81,9 @@ pyaccel_tensor_make_by_attributes(pyaccel_state *state, const pyaccel_leaves *le
     if (sizes == NULL) {
         return NULL;
     }
-    PyObject *made = extra->place_at < 0 ? make_on_cpu(state, extra, sizes)
-                                         : make_on_device(state, extra->holder, sizes);
+    PyObject *made = extra->place_at < 0
+                         ? make_empty(state, extra, state->str_cpu, sizes)
+                         : make_on_device(state, leaves, extra, sizes);
     Py_DECREF(sizes);
     if (made == NULL) {
         return NULL;

@@ -120,7 +120,21 @@ def devices():
     made = Devices()
     for name in _KERNELS:
         setattr(torch.Tensor, name, _kernel(made, getattr(torch.Tensor, name)))
+    torch.empty = _empty(made, torch.empty)
     return made
+
+
+def _empty(made, original):
+    """torch.empty, which knows the fake devices as "cuda:0" and so on."""
+
+    @wraps(original)
+    def empty(*args, device=None, **kwargs):
+        kind, _, index = str(device).partition(":")
+        if kind != "cuda":
+            return original(*args, device=device, **kwargs)
+        return made.empty(args[0], kwargs["dtype"], int(index))
+
+    return empty
 
 
 def _kernel(made, original):

@@ -2,6 +2,7 @@
 #include "comm/device/devices.h"
 
 #include "base/text.h"
+#include "comm/device/carry.h"
 #include "comm/device/choice.h"
 
 #include <stdlib.h>
@@ -18,6 +19,17 @@ pa_devices_of(pa_comm *comm)
         comm->devices = made;
     }
     return comm->devices;
+}
+
+pa_status
+pa_devices_need_cuda(pa_devices *devices, pa_error *error)
+{
+    if (devices->cuda == NULL) {
+        devices->cuda = pa_cuda_get();
+    }
+    return devices->cuda != NULL
+               ? PA_OK
+               : pa_error_set(error, PA_ESYSTEM, "%s", pa_cuda_reason());
 }
 
 static pa_status
@@ -82,10 +94,10 @@ own_device(pa_comm *comm, int used)
     return devices != NULL ? devices->device : used;
 }
 
-/* Whether the stream is being captured. The default one never is. To ask makes a
- * context on the thread's current device, which is the stream's therefore. */
-static bool
-is_captured(const pa_place *place)
+/* The default stream is never captured. To ask makes a context on the thread's current
+ * device, which is the stream's therefore. */
+bool
+pa_place_captured(const pa_place *place)
 {
     const pa_cuda *cuda = place->stream != NULL ? pa_cuda_get() : NULL;
     pa_cuda_before before;
@@ -113,7 +125,7 @@ pa_devices_placed(pa_comm *comm, const pa_leaves *leaves)
         last = place;
         placed |= PA_PLACED_DEVICE;
         placed |= place->device != own ? PA_PLACED_APART : 0;
-        placed |= is_captured(place) ? PA_PLACED_CAPTURED : 0;
+        placed |= pa_place_captured(place) ? PA_PLACED_CAPTURED : 0;
     }
     return placed;
 }
@@ -183,6 +195,7 @@ pa_devices_close(pa_devices *devices, bool forked)
     if (devices == NULL) {
         return;
     }
+    pa_carry_close(devices, forked);
     for (size_t i = 0; i < PA_DEVICE_WAYS; i++) {
         pa_device_ways[i]->close(devices, forked);
     }

@@ -44,7 +44,9 @@ typedef struct pa_device_choice {
 
 typedef struct pa_devices {
     pa_comm *comm;
-    const pa_cuda *cuda;     /* NULL: this rank has no CUDA */
+    /* NULL: this rank has no CUDA, or has not needed it. Atomic, since messages are
+     * sent beside collectives. */
+    const pa_cuda *_Atomic cuda;
     int device;              /* this rank's; -1: not known, or none */
     bool shared_nccl;        /* the caller allows several ranks a GPU with NCCL */
     bool joined;             /* set up with all ranks */
@@ -67,6 +69,10 @@ typedef struct pa_devices {
 pa_devices *
 pa_devices_of(pa_comm *comm);
 
+/* Sees to it that `cuda` is there, from any thread; PA_ESYSTEM where it cannot be. */
+pa_status
+pa_devices_need_cuda(pa_devices *devices, pa_error *error);
+
 /* Names this rank's device before the first operation on one; else that operation's is
  * the rank's. PA_EARGUMENT once they are set up with another. */
 pa_status
@@ -82,6 +88,10 @@ pa_devices_ask(pa_comm *comm, const char *rows, pa_error *error);
  * which the caller has read); at first not. PA_EMEMORY. */
 pa_status
 pa_devices_allow_shared(pa_comm *comm, bool allowed, pa_error *error);
+
+/* Whether the place's stream is being captured in a CUDA graph. */
+bool
+pa_place_captured(const pa_place *place);
 
 /* Bits of pa_placed for leaves. */
 uint32_t
