@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .ops import Op, classify
+from .ops import Op, classify, is_mask
 from .spec import Spec, is_contiguous, spec_of
 from .tracked import Tracked, join_family, known, last_of, real, written
 from .tree import describe, rebuild
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from .link import Link
 
 DECIDING_BYTES = 4096  # of a result that is sent to all at once, if it is to decide
-_MASKS = (torch.bool, torch.uint8)
 
 
 class Results:
@@ -96,11 +95,7 @@ class _Operation:
     def _by_mask(self) -> bool:
         """Whether placeholders of masks index; plain masks become positions."""
         indices = self.args[1]
-        masks = [
-            each
-            for each in indices
-            if isinstance(each, torch.Tensor) and each.dtype in _MASKS
-        ]
+        masks = [each for each in indices if is_mask(each)]
         if any(isinstance(each, Tracked) for each in masks):
             return True
         if masks:

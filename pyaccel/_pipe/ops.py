@@ -58,6 +58,14 @@ _INDEX = _packets(_INDEXING)
 _STRIDES = _packets(_BY_STRIDES)
 
 
+_MASKS = (torch.bool, torch.uint8)
+
+
+def is_mask(index: object) -> bool:
+    """Whether an index selects by its values."""
+    return isinstance(index, torch.Tensor) and index.dtype in _MASKS
+
+
 class Op(NamedTuple):
     """What is to be known of an operation before its arguments are looked at."""
 
@@ -82,7 +90,9 @@ def classify(func: torch._ops.OpOverload) -> Op:
         name=str(func),
         code=crc32(str(func).encode()),
         of_shape=packet in _SHAPE,
-        of_value=packet in _VALUE or any(tag in func.tags for tag in _VALUE_TAGS),
+        # Indices decide about a shape by their values where they are masks alone.
+        of_value=packet in _VALUE
+        or (packet not in _INDEX and any(tag in func.tags for tag in _VALUE_TAGS)),
         deciding=packet in _DECIDE,
         indexing=packet in _INDEX,
         by_strides=packet in _STRIDES,

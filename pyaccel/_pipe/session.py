@@ -16,6 +16,7 @@ import torch
 
 from ..utils._nested import send_to_device
 from .link import Absent, Link, PipelineError, Stopped
+from .own import with_own, without_own
 from .state import walk
 from .tree import describe, put
 from .unit import Mispredicted
@@ -52,10 +53,12 @@ class Inputs:
         told = None
         if link.rank == MAIN:
             # On their way tensors are on the host, whatever they were on.
-            told = send_to_device((args, kwargs), "cpu"), torch.get_rng_state()
+            sent = send_to_device(without_own((args, kwargs)), "cpu")
+            told = sent, torch.get_rng_state()
         told, state = link.tell(MAIN, told)
         torch.set_rng_state(state)
-        given = (args, kwargs) if link.rank == MAIN else told
+        own = args, kwargs
+        given = own if link.rank == MAIN else with_own(told, own)
         self.args, self.kwargs = send_to_device(given, link.device)
         found = describe((self.args, self.kwargs))
         specs = tuple((t.dtype, tuple(t.shape)) for t in found.tensors)

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import capture
 from .effects import Answer, Change, Skeletons
-from .ops import classify
+from .ops import classify, is_mask
 from .spec import spec_of
 from .state import (
     Entry,
@@ -33,7 +33,9 @@ class ByValue(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         """Runs the operation as it is."""
-        self.seen = self.seen or classify(func).of_value
+        op = classify(func)
+        if op.of_value or (op.indexing and any(map(is_mask, args[1]))):
+            self.seen = True
         return func(*args, **(kwargs or {}))
 
 

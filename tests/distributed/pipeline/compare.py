@@ -92,7 +92,8 @@ def forward(name, attention):
     size, last = state.num_processes, state.is_last_process
     row = load()[name]
     model = seeded(row.build)
-    if attention == "eager" or getattr(model, "_supports_sdpa", False):
+    known = attention == "eager" or getattr(model, "_supports_sdpa", False)
+    if attention is not None and known:
         model.set_attn_implementation(attention)
     counts = (1, size, 2 * size + 1)
     references = {}

@@ -7,6 +7,7 @@ import torch
 import transformers
 
 from pyaccel import PartialState
+from pyaccel._pipe.link import PipelineError
 from pyaccel._pipe.tree import tensors_of
 from pyaccel.inference import prepare_pippy
 from tests.distributed.pipeline.compare import same, seeded
@@ -219,9 +220,53 @@ def compare(name, case):
             assert not wrong, f"rank {here.rank}: tensors {wrong} of {len(got)}"
 
 
+ALL = [(name, case.__name__) for case, names in CASES.items() for name in names.split()]
+
+
 @pytest.mark.parametrize(
-    ("name", "case"),
-    [(name, case.__name__) for case, names in CASES.items() for name in names.split()],
+    ("number", "row", "case"),
+    [(number, *pair) for number, pair in enumerate(ALL)],
+    ids=["-".join(pair) for pair in ALL],
 )
-def test_hard_cases(shm, name, case):
-    shm.run(compare, name, case, size=3, timeout=120.0)
+def test_hard_cases(shm, number, row, case):
+    shm.run(compare, row, case, size=3, timeout=120.0)
+
+
+class Counting(transformers.generation.streamers.BaseStreamer):
+    """Keeps what it is given."""
+
+    def __init__(self):
+        self.seen = []
+        self.done = False
+
+    def put(self, value):
+        self.seen.append(value.clone())
+
+    def end(self):
+        self.done = True
+
+
+def streamed():
+    PartialState(cpu=True)
+    row = load()["llama"]
+    model = seeded(row.build)
+    tokens = seeded(row.inputs, 1)["input_ids"][:1]
+    expected, streamer = Counting(), Counting()
+    with torch.no_grad():
+        model.generate(tokens, **EIGHT, streamer=expected)
+        prepare_pippy(model)
+        model.generate(tokens, **EIGHT, streamer=streamer)
+        assert streamer.done
+        assert all(map(same, streamer.seen, expected.seen))
+        # Nobody but the main process has to watch.
+        again = Counting() if here.rank == 0 else None
+        model.generate(tokens, **EIGHT, streamer=again)
+        assert again is None or len(again.seen) == len(expected.seen)
+        # What decides about tokens must be everywhere.
+        allowed = (lambda batch, ids: [5, 6]) if here.rank == 0 else None
+        with pytest.raises((ValueError, PipelineError), match="on every process"):
+            model.generate(tokens, **EIGHT, prefix_allowed_tokens_fn=allowed)
+
+
+def test_streamers_are_each_process_own(shm):
+    shm.run(streamed, size=2)
