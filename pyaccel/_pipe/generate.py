@@ -78,7 +78,9 @@ class _Whole:
 
     def attempt(self, inputs: Inputs) -> Any:
         """The result, on every rank."""
-        outline = Outline(self._original(*inputs.args, **inputs.kwargs))
+        prepared = self._prepared
+        output = prepared.followed(self._original, inputs.args, inputs.kwargs)
+        outline = Outline(output)
         outline.route(self._prepared.link, everywhere=True)
         self._prepared.keep_caches([outline], [1])
         return merge([outline], [1], [])
@@ -114,7 +116,7 @@ class _Generate:
         return self._joined(outlines, kwargs)
 
     def _one(self, chunk: Chunk) -> Any:
-        return self._original(*chunk.args, **chunk.kwargs)
+        return self._prepared.followed(self._original, chunk.args, chunk.kwargs)
 
     def _interleaved(self, chunks: list[Chunk]) -> list[Any]:
         link = self._link

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,10 +11,12 @@ from torch import nn
 
 from . import session
 from .chunks import CannotCut, Chunk, Cut
+from .coarsen import blamed, coarsen
 from .kept import Kept
 from .link import Absent, Link, Stopped
 from .merge import CannotMerge, Outline, is_open, merge, ways
 from .session import Again, Inputs
+from .tracked import GlueError
 from .unit import Mispredicted, Unit
 
 if TYPE_CHECKING:
@@ -84,7 +87,7 @@ class Prepared:
         chunks, rows = self.chunks(cut, 1 if self.whole else self.num_chunks)
         outlines = []
         for args, kwargs in chunks:
-            outlines.append(Outline(self.forward(*args, **kwargs)))
+            outlines.append(Outline(self.followed(self.forward, args, kwargs)))
             outlines[-1].route(link, self.gather_output)
         how = self._ways(inputs, cut, outlines, rows)
         self.keep_caches(outlines, rows)
@@ -98,6 +101,18 @@ class Prepared:
     @property
     def _main_input(self) -> str | None:
         return getattr(self.model, "main_input_name", None)
+
+    def followed(self, called: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Calls a method; where its code cannot be followed, the next attempt will."""
+        try:
+            return called(*args, **kwargs)
+        except GlueError as error:
+            module = blamed(self, error.__traceback__)
+            if module is None or self.link.failed_in is not None:
+                raise
+            named = f"{module} of the model" if module else "the model"
+            self.say(f"one process runs {named} as a whole, because {error}")
+            raise Again((f"coarsen {module}", self.name)) from error
 
     def chunks(self, cut: Cut, count: int) -> tuple[list[Chunk], list[int]]:
         """The chunks of a call and their samples; one chunk if it cannot be cut."""
@@ -165,8 +180,11 @@ class Prepared:
     def _learn(self, what: str) -> None:
         if what == "whole":
             self.whole = True
-        else:
+        elif what == "assume":
             self.compares = False
+        else:
+            coarsen(self, what.removeprefix("coarsen "))
+            self._confirmed.clear()
 
     def say(self, text: str) -> None:
         """One line of the main process, once."""

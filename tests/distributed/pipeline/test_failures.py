@@ -4,6 +4,7 @@ import signal
 
 import pytest
 import torch
+from torch import nn
 
 from pyaccel._pipe.link import PipelineDivergenceError, PipelineError
 from pyaccel.utils.operations import DistributedPeerError
@@ -97,6 +98,54 @@ def reading(example):
 @pytest.mark.parametrize("example", [False, True])
 def test_parameters_that_are_read_between_units_are_shared(shm, example):
     shm.run(reading, example, size=3)
+
+
+class Inner(Stack):
+    """Asks between its blocks where a tensor is in memory."""
+
+    def forward(self, x):
+        x = self.blocks[0](x)
+        assert x.data_ptr() != 0
+        for block in self.blocks[1:]:
+            x = block(x)
+        return x
+
+
+class Outer(nn.Module):
+    """Has one part that cannot be followed, or is one itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.before = nn.Linear(8, 8)
+        self.inner = Inner()
+        self.after = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.after(self.inner(self.before(x)))
+
+
+def not_followed(kind):
+    model, whole = prepared(kind, num_chunks=2, gather_output=True)
+    for count in (2, 3, 3):
+        with torch.no_grad():
+            expected = torch.cat([whole(x) for x in rows(count).tensor_split(2)])
+            assert torch.equal(model(rows(count)), expected)
+    own = [each for each in model.parameters() if not hasattr(each, "holders")]
+    return len(model.pippy_stage.units), len(own)
+
+
+def test_a_part_that_cannot_be_followed_is_run_whole(shm):
+    outcomes = shm.run(not_followed, Outer, size=3, check=False)
+    assert [outcome.value[0] for outcome in outcomes] == [3] * 3
+    assert sum(outcome.value[1] for outcome in outcomes) == 12
+    assert outcomes[0].stderr.count("runs inner of the model as a whole") == 1
+    assert outcomes[1].stderr == ""
+
+
+def test_a_model_that_cannot_be_followed_is_run_whole(shm):
+    results = shm.run(not_followed, Inner, size=3)
+    assert [units for units, _ in results] == [1] * 3
+    assert [parameters for _, parameters in results] == [0, 0, 8]
 
 
 def random_calls(seed):
