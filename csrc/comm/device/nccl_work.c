@@ -339,6 +339,9 @@ enqueue(const calls *made, const pa_hooks *hooks, pa_error *error)
     if (status == PA_EBROKEN && pa_comm_broken(devices->comm, broken, sizeof broken)) {
         return pa_error_set(error, status, "%s: %s", pa_op_text(made->op), broken);
     }
+    if (status == PA_EBROKEN) {
+        (void)pa_watch_failed(devices->nccl->watch, error);
+    }
     return status;
 }
 

@@ -2,22 +2,20 @@
  *
  *   free     notes whose events wait to be used again
  *   open     the note, or the mark, of the work that is being enqueued: the caller's
- *   pending  notes behind whose work an event stands, by their streams: the thread's
- * too
+ *   pending  notes of work that was enqueued, by their streams: the thread's too
  *
  * The caller takes back the oldest note of its stream when it needs one and the work
  * has ended, so that a rank that enqueues fast needs no more events than it has work in
  * flight. */
 #include "comm/device/watch.h"
 
-#include "base/clock.h"
+#include "comm/device/look.h"
 #include "comm/device/note.h"
 #include "comm/device/replay.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -25,9 +23,7 @@
 enum { LOOK_NS = 25000000, SECOND_NS = 1000000000 };
 
 struct pa_watch {
-    pa_devices *devices;
-    pa_status (*ask)(pa_devices *devices, pa_error *error);
-    bool together;
+    pa_look look; /* `missed` is the thread's */
     pa_note *open;
     pa_replay *marked; /* in place of `open` where the work is captured */
     /* Below: under the lock. */
@@ -40,11 +36,10 @@ struct pa_watch {
     bool idle;        /* the thread waits for work */
     bool stop;
     bool failed;
+    pa_error failure; /* once it has failed */
     /* Of the caller. */
     bool started;
     pthread_t thread;
-    /* Of the thread. */
-    bool missed; /* a peer was gone at the look before */
 };
 
 pa_status
@@ -61,9 +56,7 @@ pa_watch_create(pa_devices *devices, pa_status (*ask)(pa_devices *, pa_error *),
     (void)pthread_cond_init(&made->changed, &monotonic);
     (void)pthread_condattr_destroy(&monotonic);
     (void)pthread_mutex_init(&made->lock, NULL);
-    made->devices = devices;
-    made->ask = ask;
-    made->together = together;
+    made->look = (pa_look){.devices = devices, .ask = ask, .together = together};
     *watch = made;
     return PA_OK;
 }
@@ -75,8 +68,8 @@ pa_watch_create(pa_devices *devices, pa_status (*ask)(pa_devices *, pa_error *),
 static void
 show(pa_watch *watch)
 {
-    if (watch->together) {
-        pa_comm *comm = watch->devices->comm;
+    if (watch->look.together) {
+        pa_comm *comm = watch->look.devices->comm;
         pa_comm_show(comm, PA_SHOWN_BEGUN,
                      pa_notes_begun(watch->pending, watch->entered));
         pa_comm_show(comm, PA_SHOWN_WORK,
@@ -88,7 +81,7 @@ show(pa_watch *watch)
 static pa_note *
 take_used(pa_watch *watch, pa_cuda_stream stream)
 {
-    const pa_cuda *cuda = watch->devices->cuda;
+    const pa_cuda *cuda = watch->look.devices->cuda;
     bool ended = false;
     (void)pthread_mutex_lock(&watch->lock);
     pa_note *taken = watch->free;
@@ -107,140 +100,7 @@ take_used(pa_watch *watch, pa_cuda_stream stream)
     return taken;
 }
 
-/* ---- Looking ---- */
-
-/* What one look has found. */
-typedef struct finding {
-    pa_status status; /* PA_OK: all is well */
-    bool told;        /* the group is broken already, and the others know */
-    bool over;        /* the process ends, and CUDA has ended before us */
-    pa_error error;
-} finding;
-
-/* Says which work has failed, and how. */
-static void
-describe(const pa_watch *watch, finding *found, uint32_t op, const char *text)
-{
-    (void)pa_error_set(&found->error, found->status,
-                       "%s: the work of rank %d on device %d failed: %s",
-                       pa_op_text(op), pa_comm_rank(watch->devices->comm),
-                       watch->devices->device, text);
-}
-
-/* Says that work did not end in time, and whose GPU is behind if that is seen. */
-static void
-describe_late(const pa_watch *watch, finding *found, const pa_note *late)
-{
-    pa_comm *comm = watch->devices->comm;
-    char who[64] = "a rank's GPU is behind or waits for something else";
-    for (int rank = pa_comm_size(comm) - 1; rank >= 0 && watch->together; rank--) {
-        if (pa_comm_shown(comm, PA_SHOWN_BEGUN, rank) < late->number) {
-            (void)snprintf(who, sizeof who, "the GPU of rank %d has not come to it",
-                           rank);
-        }
-    }
-    found->status = pa_error_set(
-        &found->error, PA_ETIMEOUT,
-        "%s: the work of rank %d on device %d did not end within %.1f s of its "
-        "beginning there: %s",
-        pa_op_text(late->op), pa_comm_rank(comm), watch->devices->device,
-        (double)pa_comm_timeout(comm) / SECOND_NS, who);
-}
-
-/* Asks for an event of a note that is pending. */
-static bool
-ask_event(const pa_watch *watch, finding *found, const pa_note *note,
-          pa_cuda_event event)
-{
-    const pa_cuda *cuda = watch->devices->cuda;
-    bool reached = false;
-    pa_error said = PA_ERROR_INIT;
-    found->status = pa_cuda_reached(cuda, event, &reached, &said);
-    if (found->status != PA_OK) {
-        found->over = cuda->EventQuery(event) == PA_CUDA_UNLOADING;
-        describe(watch, found, note->op, said.message);
-    }
-    return reached;
-}
-
-/* Sorts out what has ended, and finds work that has been running for longer than the
- * deadline. */
-static void
-look_at_work(pa_watch *watch, finding *found)
-{
-    uint64_t timeout = pa_comm_timeout(watch->devices->comm);
-    const pa_note *late = NULL;
-    pa_note **place = &watch->pending;
-    while (*place != NULL && found->status == PA_OK) {
-        pa_note *at = *place;
-        if (ask_event(watch, found, at, at->end)) {
-            at = pa_notes_take(place);
-            at->next = watch->free;
-            watch->free = at;
-            continue;
-        }
-        uint64_t now = pa_clock_now();
-        if (found->status == PA_OK && at->running_ns == 0) {
-            at->running_ns = ask_event(watch, found, at, at->begin) ? now : 0;
-        }
-        if (at->running_ns != 0 && now - at->running_ns > timeout) {
-            late = at;
-        }
-        place = &at->next;
-    }
-    show(watch);
-    if (found->status == PA_OK && late != NULL) {
-        describe_late(watch, found, late);
-    }
-}
-
-/* Sees what ends work that is unfinished. Without the lock: the comm's backend may need
- * another, which the caller holds. */
-static void
-look_at_group(pa_watch *watch, uint32_t op, finding *found)
-{
-    pa_comm *comm = watch->devices->comm;
-    char broken[PA_COMM_REASON];
-    if (pa_comm_broken(comm, broken, sizeof broken)) {
-        /* Who has seen a peer's end as well says so, though another was faster. */
-        found->told = true;
-        found->status = pa_error_set(
-            &found->error, watch->missed ? PA_EPEER : PA_EBROKEN, "%s", broken);
-        return;
-    }
-    int gone = pa_comm_gone(comm);
-    /* Work to which the peer has done its part may be about to end: the next look will
-     * tell. */
-    bool gone_for_long = gone >= 0 && watch->missed;
-    watch->missed = gone >= 0;
-    if (gone_for_long) {
-        found->status = pa_error_set(
-            &found->error, PA_EPEER,
-            "%s: rank %d ended while the work of rank %d on device %d waited for it",
-            pa_op_text(op), gone, pa_comm_rank(comm), watch->devices->device);
-    } else if (watch->ask != NULL) {
-        pa_error said = PA_ERROR_INIT;
-        found->status = watch->ask(watch->devices, &said);
-        if (found->status != PA_OK) {
-            describe(watch, found, op, said.message);
-        }
-    }
-}
-
-/* Ends what cannot end by itself, and tells everybody: this rank first, since to break
- * the group may take a network, or the lock of the interpreter. Without the lock. */
-static void
-report(pa_watch *watch, const finding *found)
-{
-    pa_devices *devices = watch->devices;
-    pa_devices_abort(devices);
-    if (devices->failed != NULL) {
-        devices->failed(devices->failed_context, found->status, found->error.message);
-    }
-    if (!found->told) {
-        pa_comm_abort(devices->comm, found->error.message);
-    }
-}
+/* ---- The thread ---- */
 
 /* An operation of which work is under way; PA_OP_NONE: there is none. Under the lock.
  */
@@ -272,20 +132,22 @@ pause_look(pa_watch *watch)
 static void
 look(pa_watch *watch)
 {
-    finding found = {.status = PA_OK};
-    look_at_work(watch, &found);
+    pa_finding found = {.status = PA_OK};
+    pa_look_at_work(&watch->look, &watch->pending, &watch->free, &found);
+    show(watch);
     uint32_t op = under_way(watch);
-    watch->missed = watch->missed && op != PA_OP_NONE;
+    watch->look.missed = watch->look.missed && op != PA_OP_NONE;
     (void)pthread_mutex_unlock(&watch->lock);
     if (found.status == PA_OK && op != PA_OP_NONE) {
-        look_at_group(watch, op, &found);
+        pa_look_at_group(&watch->look, op, &found);
     }
     (void)pthread_mutex_lock(&watch->lock);
     if (found.status != PA_OK) {
         watch->failed = true;
+        watch->failure = found.error;
         (void)pthread_mutex_unlock(&watch->lock);
         if (!found.over) {
-            report(watch, &found);
+            pa_look_report(&watch->look, &found);
         }
         (void)pthread_mutex_lock(&watch->lock);
     }
@@ -303,16 +165,16 @@ static void *
 run(void *argument)
 {
     pa_watch *watch = argument;
-    const pa_cuda *cuda = watch->devices->cuda;
+    const pa_cuda *cuda = watch->look.devices->cuda;
     pa_cuda_before before = PA_CUDA_BEFORE_INIT;
     /* The questions go to the device of the events, so that no context is made on
      * another, and may be asked while some other stream is being captured. A thread of
      * our own never leaves. */
-    (void)pa_cuda_enter(cuda, watch->devices->device, &before, NULL);
+    (void)pa_cuda_enter(cuda, watch->look.devices->device, &before, NULL);
     (void)pthread_mutex_lock(&watch->lock);
     while (!watch->stop) {
         if (!is_wanted(watch)) {
-            watch->missed = false;
+            watch->look.missed = false;
             watch->idle = true;
             (void)pthread_cond_wait(&watch->changed, &watch->lock);
             watch->idle = false;
@@ -359,7 +221,7 @@ wake(pa_watch *watch)
 pa_status
 pa_watch_begin(pa_watch *watch, uint32_t op, pa_cuda_stream stream, pa_error *error)
 {
-    const pa_cuda *cuda = watch->devices->cuda;
+    const pa_cuda *cuda = watch->look.devices->cuda;
     if (watch->open == NULL) {
         watch->open = take_used(watch, stream);
     }
@@ -375,7 +237,8 @@ pa_watch_begin(pa_watch *watch, uint32_t op, pa_cuda_stream stream, pa_error *er
 pa_status
 pa_watch_end(pa_watch *watch, pa_cuda_stream stream, pa_error *error)
 {
-    PA_TRY(PA_CUDA(watch->devices->cuda, error, EventRecord(watch->open->end, stream)));
+    PA_TRY(PA_CUDA(watch->look.devices->cuda, error,
+                   EventRecord(watch->open->end, stream)));
     if (!watch->started) {
         PA_TRY(start(watch, error));
     }
@@ -400,7 +263,7 @@ pa_watch_begin_captured(pa_watch *watch, uint32_t op, pa_cuda_stream stream,
 {
     free(watch->marked);
     watch->marked = NULL;
-    const pa_devices *devices = watch->devices;
+    const pa_devices *devices = watch->look.devices;
     return pa_replays_begin(watch->replays, devices->comm, devices->cuda, op, stream,
                             hooks, &watch->marked, error);
 }
@@ -408,8 +271,8 @@ pa_watch_begin_captured(pa_watch *watch, uint32_t op, pa_cuda_stream stream,
 pa_status
 pa_watch_end_captured(pa_watch *watch, pa_cuda_stream stream, pa_error *error)
 {
-    PA_TRY(pa_replays_end(watch->replays, watch->devices->cuda, watch->marked, stream,
-                          error));
+    PA_TRY(pa_replays_end(watch->replays, watch->look.devices->cuda, watch->marked,
+                          stream, error));
     if (!watch->started) {
         PA_TRY(start(watch, error));
     }
@@ -444,18 +307,30 @@ state_of_others(pa_comm *comm, uint64_t entered)
     return PA_WATCH_DONE;
 }
 
+bool
+pa_watch_failed(pa_watch *watch, pa_error *error)
+{
+    (void)pthread_mutex_lock(&watch->lock);
+    bool failed = watch->failed;
+    if (failed && error != NULL) {
+        *error = watch->failure;
+    }
+    (void)pthread_mutex_unlock(&watch->lock);
+    return failed;
+}
+
 pa_watch_state
 pa_watch_ask(pa_watch *watch)
 {
     (void)pthread_mutex_lock(&watch->lock);
     bool works = under_way(watch) != PA_OP_NONE;
     bool failed = watch->failed;
-    uint64_t entered = watch->together ? watch->entered : 0;
+    uint64_t entered = watch->look.together ? watch->entered : 0;
     (void)pthread_mutex_unlock(&watch->lock);
     if (failed || works) {
         return failed ? PA_WATCH_FAILED : PA_WATCH_WORKS;
     }
-    return state_of_others(watch->devices->comm, entered);
+    return state_of_others(watch->look.devices->comm, entered);
 }
 
 void
@@ -471,7 +346,7 @@ pa_watch_destroy(pa_watch *watch, bool forked)
         (void)pthread_mutex_unlock(&watch->lock);
         (void)pthread_join(watch->thread, NULL);
     }
-    const pa_cuda *cuda = watch->devices->cuda;
+    const pa_cuda *cuda = watch->look.devices->cuda;
     pa_notes_destroy(cuda, watch->pending, forked);
     pa_notes_destroy(cuda, watch->free, forked);
     pa_notes_destroy(cuda, watch->open, forked);

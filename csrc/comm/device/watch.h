@@ -4,9 +4,9 @@
  * has ended. So each piece of work is noted with an event before and one behind it, and
  * while any is unfinished a thread looks every 25 ms: has a peer ended, is the group
  * broken, has the work been running for longer than the deadline, does NCCL know of an
- * error? Then it ends the work (pa_devices_abort), tells the caller (pa_devices.failed)
- * and breaks the group. The thread is started by the first note, sleeps while all is
- * finished, and does not know Python.
+ * error? Then it breaks the group, ends the work (pa_devices_abort) and tells the
+ * caller (pa_devices.failed). The thread is started by the first note, sleeps while all
+ * is finished, and does not know Python.
  *
  * The deadline is that of the group's waits (pa_comm_timeout), from when the stream has
  * come to the work: what the caller's stream does before it is no matter. Work that was
@@ -61,6 +61,10 @@ typedef enum pa_watch_state {
 } pa_watch_state;
 pa_watch_state
 pa_watch_ask(pa_watch *watch);
+
+/* Whether the watch has ended the work, and why, also before the group is broken. */
+bool
+pa_watch_failed(pa_watch *watch, pa_error *error);
 
 /* Ends the thread and frees everything; NULL is fine. Where `forked` there is no thread
  * and CUDA is left alone. */
