@@ -91,7 +91,7 @@ def each_way(request, ranks):
 
 
 def pytest_collection_modifyitems(items):
-    """Leave out what would only test the same code again; other folders' are here too."""
+    """Leave out what only tests the same code again; all folders' tests are here."""
     items[:] = [
         item for item in items if HERE not in item.path.parents or not _repeats(item)
     ]

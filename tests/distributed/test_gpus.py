@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pyaccel import PartialState, _group
-from pyaccel.utils import broadcast, gather, pad_across_processes, reduce
+from pyaccel.utils import broadcast, gather, gpu_ways, pad_across_processes, reduce
 from pyaccel.utils.operations import DistributedOperationException, DistributedPeerError
 from tests.distributed.paths import every_path, use_path
 from tests.fakes import environment
@@ -264,6 +264,41 @@ def test_a_thread_takes_no_memory_of_other_gpus(gpus, way):
     """Where its current GPU is number 0, which is another process'."""
     outcomes = gpus(gather_in_a_thread, way=way)
     assert outcomes == [([0, 1], [0]), ([0, 1], [1])]
+
+
+def use_as_on_several_hosts():
+    """Every operation of a group whose ranks share no memory."""
+    found = start()
+    rows = torch.full((here.rank + 1, 2), float(here.rank))
+    told = {"a": found.tensor(torch.full((2,), float(here.rank)), here.rank)}
+    broadcast(told, 1)
+    trees = (
+        gather({"a": found.tensor(rows, here.rank)}),
+        told,
+        reduce({"a": found.tensor(torch.ones(3), here.rank)}, "sum"),
+    )
+    return settled(found, *trees), gpu_ways(), _group.comm.backend
+
+
+@pytest.mark.parametrize("way", [None, "staged"])
+def test_ranks_that_share_no_memory(fakes, way):
+    """As on several hosts: the ranks meet over torch.distributed."""
+    env = {**environment(devices=4), "PYACCEL_COMM": "torch"}
+    if way is not None:
+        env["PYACCEL_GPU_WAYS"] = way
+    outcomes = fakes.run(
+        use_as_on_several_hosts,
+        size=3,
+        via="variables",
+        group_env=env,
+        own_group=True,
+    )
+    every_row = [[float(r)] * 2 for r in range(3) for _ in range(r + 1)]
+    for rank, (results, text, backend) in enumerate(outcomes):
+        wanted = [every_row, [1.0, 1.0], [3.0] * 3]
+        assert [tree["a"] for tree in results] == [(rank, values) for values in wanted]
+        assert text.splitlines()[0] == f"ways: {way or 'nccl'}"
+        assert backend == "torch"
 
 
 # ---- What the group can have ----
