@@ -86,7 +86,9 @@ class Unit:
         self.memory = Memory()
         # Parts of state objects that it changes; None before its first call.
         self.touched: set[tuple[int, Path]] | None = None
-        self.told_always = False  # after a prediction that was wrong
+        # After a prediction that was wrong, first without rules, then without memory.
+        self.foretells = True
+        self.told_always = False
         link.learners[name] = self._do_as_demanded
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -118,8 +120,8 @@ class Unit:
     def _do_as_demanded(self, what: str) -> None:
         """Does what an attempt has shown to be necessary, on all ranks."""
         if what == "tell":
-            # A prediction was wrong: the owner is asked at every call.
-            self.told_always = True
+            self.told_always = not self.foretells
+            self.foretells = False
         else:
             self._share(what.removeprefix("share "))
 
@@ -147,7 +149,7 @@ class Unit:
         if answer is not None:
             link.unsure = link.unsure or answer.by_value
             return answer
-        rule = self.memory.rules.get(call.structure)
+        rule = self.memory.rules.get(call.structure) if self.foretells else None
         numbers = rule.foretell(call.numbers) if rule is not None else None
         if rule is None or numbers is None:
             return None

@@ -4,9 +4,14 @@ import os
 from datetime import date
 from pathlib import Path
 
+from tests.distributed.pipeline import table
+from tests.distributed.pipeline.rows import load
+
 HERE = Path(__file__).parent
 ASKED = "PYACCEL_PIPELINE_ROWS"  # all, or names with commas between them
 PARTS = 12  # days until every row was tested
+
+_results = {}  # by cell of the table
 
 
 def pytest_collection_modifyitems(items):
@@ -31,3 +36,16 @@ def _is_wanted(item, names, today):
     # A row is a model's, or a case's by its name.
     name = getattr(row, "name", row)
     return name in names if names else (number + today) % PARTS == 0
+
+
+def pytest_runtest_logreport(report):
+    """Notes a row's result for the table."""
+    cell = table.cell_of(report.nodeid)
+    if cell is not None and report.when == "call":
+        _results[cell] = "=" if report.passed else "**no**"
+
+
+def pytest_sessionfinish():
+    """Writes the table after a run of all rows."""
+    if os.environ.get(ASKED) == "all" and _results:
+        table.write(_results, load())
