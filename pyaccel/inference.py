@@ -16,11 +16,32 @@ __all__ = [
     "build_pipeline",
     "explain",
     "find_pippy_batch_size",
+    "generate_device_map",
     "pippy_forward",
     "prepare_pippy",
 ]
 
 _PLACEMENTS = ("bytes", "time")
+
+
+def generate_device_map(
+    model, num_processes: int = 1, no_split_module_classes=None, max_memory=None
+):
+    """The stage of each part of a model, by its name, in stages of even size.
+
+    `max_memory`, bytes by stage, is not to be exceeded by any.
+    """
+    from ._pipe.prepare import stages_by_bytes
+
+    no_split = no_split_module_classes or ()
+    stages, sizes = stages_by_bytes(model, num_processes, no_split)
+    for stage, limit in (max_memory or {}).items():
+        if sizes.get(stage, 0) > limit:
+            raise ValueError(
+                f"stage {stage} of {type(model).__name__} has {sizes[stage]} bytes, and "
+                f"max_memory allows {limit}: use more processes"
+            )
+    return stages
 
 
 def find_pippy_batch_size(args, kwargs):

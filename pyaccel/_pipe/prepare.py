@@ -113,6 +113,20 @@ def make_plan(model: nn.Module, modules, options: Options, size: int) -> Plan:
     return plan
 
 
+def stages_by_bytes(
+    model: nn.Module, size: int, no_split: Collection[str]
+) -> tuple[dict[str, int], dict[int, float]]:
+    """The stage of each unit, as they are defined, and the bytes of each stage."""
+    modules = find_units(model, no_split)
+    order = in_running_order(list(modules))
+    costs = [_cost(modules[name], name, Seen(), "bytes") for name in order]
+    stages = stages_of(cut_evenly(costs, size), len(order))
+    sizes: dict[int, float] = {}
+    for stage, cost in zip(stages, costs, strict=True):
+        sizes[stage] = sizes.get(stage, 0) + cost
+    return dict(zip(order, stages, strict=True)), sizes
+
+
 def _dry_run(model: nn.Module, modules, options: Options) -> Seen:
     args, kwargs = options.args, options.kwargs
     if not args and not kwargs:
@@ -132,4 +146,4 @@ def _cost(module: nn.Module, name: str, seen: Seen, placement: str) -> float:
     if placement == "time":
         return seen.seconds.get(name, 0.0)
     parameters = module.parameters()
-    return float(sum(each.numel() * each.element_size() for each in parameters))
+    return sum(each.numel() * each.element_size() for each in parameters)

@@ -286,6 +286,13 @@ def test_alone_the_model_is_called_as_it_is(ranks):
     ranks.run(alone, size=1)
 
 
+def test_a_map_of_stages():
+    stages = inference.generate_device_map(Stack(), 2)
+    assert list(stages.values()) == [0, 0, 1, 1]
+    with pytest.raises(ValueError, match="max_memory allows 10"):
+        inference.generate_device_map(Stack(), 2, max_memory={1: 10})
+
+
 def wraps_its_forward():
     from pyaccel.utils import extract_model_from_parallel
 
