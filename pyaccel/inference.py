@@ -38,8 +38,8 @@ def generate_device_map(
     for stage, limit in (max_memory or {}).items():
         if sizes.get(stage, 0) > limit:
             raise ValueError(
-                f"stage {stage} of {type(model).__name__} has {sizes[stage]} bytes, and "
-                f"max_memory allows {limit}: use more processes"
+                f"stage {stage} of {type(model).__name__} has {sizes[stage]} bytes, "
+                f"and max_memory allows {limit}: use more processes"
             )
     return stages
 
