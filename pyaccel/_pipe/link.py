@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 from zlib import crc32
 
 import torch
@@ -117,8 +118,9 @@ class Link:
         # Whether something in this attempt is not certain: then all confirm it.
         self.unsure = False
         self.counts: Counter[str] = Counter()
-        # By a unit's, parameter's or model's name: does what an attempt demanded of it.
-        self.learners: dict[str, Callable[[str], None]] = {}
+        # Units and models that are alive, by their names: an attempt may demand
+        # something of them, which their method `demanded` does.
+        self.learners: WeakValueDictionary[str, Any] = WeakValueDictionary()
         # Takes back what units have learned in this attempt, in this order.
         self.learned: Undo = []
         self.kept = 0  # objects that stand for caches, made so far

@@ -51,7 +51,7 @@ class Prepared:
         self._confirmed: set[Any] = set()
         self._known_ways: dict[Any, list[int]] = {}
         self._said: set[str] = set()
-        link.learners[name] = self._learn
+        link.learners[name] = self
 
     @property
     def split_points(self) -> list[str]:
@@ -175,9 +175,10 @@ class Prepared:
     def learn(self, demand: tuple[str, str]) -> None:
         """Does what lets the next attempt go on."""
         kind, target = demand
-        self.link.learners[target](kind)
+        self.link.learners[target].demanded(kind)
 
-    def _learn(self, what: str) -> None:
+    def demanded(self, what: str) -> None:
+        """Does what an attempt has shown of the model as a whole."""
         if what == "whole":
             self.whole = True
         elif what == "assume":

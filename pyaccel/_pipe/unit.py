@@ -89,7 +89,7 @@ class Unit:
         # After a prediction that was wrong, first without rules, then without memory.
         self.foretells = True
         self.told_always = False
-        link.learners[name] = self._do_as_demanded
+        link.learners[name] = self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The module's `forward` on every rank."""
@@ -117,7 +117,7 @@ class Unit:
             answer = self._learn(call, None)
         return self._apply(call, answer, tensors, changed, (args, kwargs))
 
-    def _do_as_demanded(self, what: str) -> None:
+    def demanded(self, what: str) -> None:
         """Does what an attempt has shown to be necessary, on all ranks."""
         if what == "tell":
             self.told_always = not self.foretells

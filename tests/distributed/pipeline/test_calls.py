@@ -1,5 +1,7 @@
 """What a prepared model takes and gives, whatever the model."""
 
+import gc
+import weakref
 from collections import OrderedDict, namedtuple
 
 import pytest
@@ -303,3 +305,18 @@ def wraps_its_forward():
 
 def test_forward_can_be_unwrapped(shm):
     shm.run(wraps_its_forward, size=2)
+
+
+def let_go():
+    model, _ = prepared(gather_output=True)
+    model(rows(2))
+    link, watched = model.pippy_stage.link, weakref.ref(model)
+    before = len(link.learners)
+    del model
+    gc.collect()
+    assert watched() is None
+    assert len(link.learners) < before
+
+
+def test_a_model_that_nobody_has_is_gone(shm):
+    shm.run(let_go, size=2)
