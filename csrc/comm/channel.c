@@ -86,12 +86,12 @@ write_head(const pa_message *message, pa_letter *letter, char **memory, pa_error
 {
     char *at = letter->inlined;
     if (!head_fits(letter)) {
-        *memory = malloc((size_t)(letter->nleaves + letter->nextra));
+        size_t nbytes = (size_t)letter->nleaves + (size_t)letter->nextra;
+        *memory = malloc(nbytes);
         if (*memory == NULL) {
             return pa_error_set(error, PA_EMEMORY,
-                                "%s: no memory for a head of %llu bytes",
-                                pa_op_text(message->op),
-                                (unsigned long long)(letter->nleaves + letter->nextra));
+                                "%s: no memory for a head of %zu bytes",
+                                pa_op_text(message->op), nbytes);
         }
         at = *memory;
     }

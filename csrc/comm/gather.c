@@ -120,10 +120,10 @@ unpack(const pa_card *card, const pa_part *parts, size_t count)
 {
     const char *from = card->inlined;
     for (size_t i = 0; i < count; i++) {
-        if (parts[i].nbytes > 0) {
+        if (parts[i].nbytes > 0 && parts[i].data != NULL) {
             memcpy(parts[i].data, from, parts[i].nbytes);
-            from += parts[i].nbytes;
         }
+        from += parts[i].nbytes;
     }
 }
 

@@ -115,7 +115,7 @@ pa_segment_map_part(int fd, size_t start, size_t nbytes, void **base, pa_error *
 {
     size_t whole = 0;
     PA_TRY(find_nbytes(fd, &whole, error));
-    if (start > whole || nbytes > whole - start) {
+    if (nbytes == 0 || start > whole || nbytes > whole - start) {
         return pa_error_set(error, PA_EARGUMENT,
                             "descriptor %d is a segment of %zu bytes, which has no "
                             "%zu bytes at %zu",

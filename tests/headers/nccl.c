@@ -76,5 +76,5 @@ SAME_TYPE(((pa_nccl *)NULL)->GetErrorString, const char *(*)(int));
 SAME_TYPE(&ncclGetErrorString, const char *(*)(ncclResult_t));
 SAME_TYPE(&ncclGetLastError, const char *(*)(ncclComm_t));
 #ifdef NCCL_REVOKE_DEFAULT /* since NCCL 2.29 */
-SAME_TYPE(&ncclCommRevoke, ncclResult_t(*)(ncclComm_t, int));
+SAME_TYPE(&ncclCommRevoke, ncclResult_t (*)(ncclComm_t, int));
 #endif
