@@ -9,7 +9,7 @@ from tests.distributed.pipeline.rows import load
 
 HERE = Path(__file__).parent
 ASKED = "PYACCEL_PIPELINE_ROWS"  # all, or names with commas between them
-PARTS = 12  # days until every row was tested
+PARTS = 24  # days until every row was tested
 
 _results = {}  # by cell of the table
 
