@@ -21,7 +21,7 @@ static const size_t lengths[][LEAVES] = {
     {PA_CARRY_SMALL, 0, 1},
     {PA_CARRY_CHUNK, 0, 0},
     {PA_CARRY_CHUNK - 5, 11, PA_CARRY_CHUNK},
-    {3 * PA_CARRY_CHUNK + 17, 2 * PA_CARRY_CHUNK, 1},
+    {(size_t)3 * PA_CARRY_CHUNK + 17, (size_t)2 * PA_CARRY_CHUNK, 1},
     {5, 5, 5},
 };
 
@@ -35,6 +35,7 @@ byte_of(int from, int number, size_t leaf, size_t i)
 
 /* A message's leaves, at one end. */
 typedef struct memory {
+    const pa_cuda *cuda;
     pa_place place;
     char *data[LEAVES];
     int64_t shapes[LEAVES];
@@ -50,8 +51,14 @@ memory_make(memory *made, const device_rank *rank, int number, pa_cuda_stream st
     for (size_t i = 0; i < LEAVES; i++) {
         size_t nbytes = lengths[number % KINDS][i];
         const pa_place *place = i != 1 && on_device ? &made->place : NULL;
-        made->data[i] = place != NULL ? fakes.alloc(rank->rank, nbytes + 1, stream)
-                                      : malloc(nbytes + 1);
+        void *memory = NULL;
+        if (place != NULL) {
+            memory = fakes.alloc(rank->rank, nbytes + 1, stream);
+        } else {
+            CHECK_EQUAL(rank->cuda->HostAlloc(&memory, nbytes + 1, 0), PA_CUDA_SUCCESS);
+        }
+        made->cuda = rank->cuda;
+        made->data[i] = memory;
         made->shapes[i] = (int64_t)nbytes;
         made->parts[i] = (pa_part){made->data[i], nbytes, place};
         made->leaves[i] = (pa_leaf){
@@ -73,7 +80,7 @@ memory_free(memory *made)
         if (made->parts[i].place != NULL) {
             fakes.free(made->data[i]);
         } else {
-            free(made->data[i]);
+            CHECK_EQUAL(made->cuda->FreeHost(made->data[i]), PA_CUDA_SUCCESS);
         }
     }
 }
