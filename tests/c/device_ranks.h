@@ -102,6 +102,20 @@ fill_fakes(void)
     }
 }
 
+/* A stream of a rank's own, which the default stream does not wait for. */
+static inline void
+stream_make(const device_rank *rank, pa_cuda_stream *stream)
+{
+    CHECK_EQUAL(rank->cuda->StreamCreateWithFlags(stream, PA_CUDA_STREAM_NON_BLOCKING),
+                PA_CUDA_SUCCESS);
+}
+
+static inline void
+stream_end(const device_rank *rank, pa_cuda_stream stream)
+{
+    CHECK_EQUAL(rank->cuda->StreamDestroy(stream), PA_CUDA_SUCCESS);
+}
+
 /* The runner builds the fakes and names their paths. */
 static inline void
 find_fakes(void)

@@ -77,8 +77,7 @@ hold_one_back(device_rank *rank)
     gathering made;
     pa_cuda_stream stream = NULL;
     open_nccl(rank);
-    CHECK_EQUAL(rank->cuda->StreamCreateWithFlags(&stream, PA_CUDA_STREAM_NON_BLOCKING),
-                PA_CUDA_SUCCESS);
+    stream_make(rank, &stream);
     if (rank->rank == 1) {
         fakes.hold(stream);
     }
@@ -95,7 +94,7 @@ hold_one_back(device_rank *rank)
         fakes.release(stream);
     }
     gather_end(rank, &made, stream);
-    CHECK_EQUAL(rank->cuda->StreamDestroy(stream), PA_CUDA_SUCCESS);
+    stream_end(rank, stream);
 }
 
 static void
@@ -213,8 +212,7 @@ fail_behind_the_call(device_rank *rank)
     gathering made;
     pa_cuda_stream stream = NULL;
     open_nccl(rank);
-    CHECK_EQUAL(rank->cuda->StreamCreateWithFlags(&stream, PA_CUDA_STREAM_NON_BLOCKING),
-                PA_CUDA_SUCCESS);
+    stream_make(rank, &stream);
     if (rank->rank == 1) {
         fakes.hold(stream);
     }
@@ -237,7 +235,7 @@ fail_behind_the_call(device_rank *rank)
         fakes.release(stream);
     }
     gather_end(rank, &made, stream);
-    CHECK_EQUAL(rank->cuda->StreamDestroy(stream), PA_CUDA_SUCCESS);
+    stream_end(rank, stream);
 }
 
 static void

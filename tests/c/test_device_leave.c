@@ -121,8 +121,7 @@ capture_on_one(device_rank *rank)
     pa_error error = PA_ERROR_INIT;
     fake_graph *graph = NULL;
     pa_cuda_stream stream = NULL;
-    CHECK_EQUAL(rank->cuda->StreamCreateWithFlags(&stream, PA_CUDA_STREAM_NON_BLOCKING),
-                PA_CUDA_SUCCESS);
+    stream_make(rank, &stream);
     tree_make(&made, rank, 2, 60, 0, rank->rank, stream);
     check_broadcast(&made, 0);
     if (rank->rank == 1) {
@@ -136,7 +135,7 @@ capture_on_one(device_rank *rank)
     }
     check_broadcast(&made, 0);
     tree_free(&made);
-    CHECK_EQUAL(rank->cuda->StreamDestroy(stream), PA_CUDA_SUCCESS);
+    stream_end(rank, stream);
 }
 
 static void
@@ -152,8 +151,7 @@ capture_staged(device_rank *rank)
     pa_error error = PA_ERROR_INIT;
     fake_graph *graph = NULL;
     pa_cuda_stream stream = NULL;
-    CHECK_EQUAL(rank->cuda->StreamCreateWithFlags(&stream, PA_CUDA_STREAM_NON_BLOCKING),
-                PA_CUDA_SUCCESS);
+    stream_make(rank, &stream);
     ask(rank, "staged");
     tree_make(&made, rank, 2, 60, 0, rank->rank, stream);
     for (int joined = 0; joined < 2; joined++) {
@@ -167,7 +165,7 @@ capture_staged(device_rank *rank)
         check_broadcast(&made, 0);
     }
     tree_free(&made);
-    CHECK_EQUAL(rank->cuda->StreamDestroy(stream), PA_CUDA_SUCCESS);
+    stream_end(rank, stream);
 }
 
 static void

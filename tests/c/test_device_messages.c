@@ -199,9 +199,7 @@ on_streams(device_rank *rank)
     enum { STREAMS = 3 };
     pa_cuda_stream streams[STREAMS];
     for (size_t i = 0; i < STREAMS; i++) {
-        CHECK_EQUAL(
-            rank->cuda->StreamCreateWithFlags(&streams[i], PA_CUDA_STREAM_NON_BLOCKING),
-            PA_CUDA_SUCCESS);
+        stream_make(rank, &streams[i]);
     }
     int peer = 1 - rank->rank;
     for (int number = 0; number < 3 * KINDS; number++) {
@@ -209,7 +207,7 @@ on_streams(device_rank *rank)
         receive_one(rank, peer, number, streams[(number + 1) % STREAMS], true);
     }
     for (size_t i = 0; i < STREAMS; i++) {
-        CHECK_EQUAL(rank->cuda->StreamDestroy(streams[i]), PA_CUDA_SUCCESS);
+        stream_end(rank, streams[i]);
     }
 }
 
@@ -290,8 +288,7 @@ capture_one(device_rank *rank)
     pa_cuda_stream stream = NULL;
     fake_graph *graph = NULL;
     memory made;
-    CHECK_EQUAL(rank->cuda->StreamCreateWithFlags(&stream, PA_CUDA_STREAM_NON_BLOCKING),
-                PA_CUDA_SUCCESS);
+    stream_make(rank, &stream);
     memory_make(&made, rank, 1, stream, true);
     CHECK_EQUAL(fakes.capture_begin(stream, 0), PA_CUDA_SUCCESS);
     CHECK_EQUAL(try_send(rank, 0, &made, 0, &error), PA_EARGUMENT);
@@ -299,7 +296,7 @@ capture_one(device_rank *rank)
     CHECK_EQUAL(fakes.capture_end(stream, &graph), PA_CUDA_SUCCESS);
     fakes.graph_destroy(graph);
     memory_free(&made);
-    CHECK_EQUAL(rank->cuda->StreamDestroy(stream), PA_CUDA_SUCCESS);
+    stream_end(rank, stream);
 }
 
 static void

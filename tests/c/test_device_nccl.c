@@ -373,9 +373,7 @@ gather_on_streams(device_rank *rank)
     pa_cuda_stream streams[STREAMS] = {NULL};
     open_nccl(rank);
     for (int i = 1; i < STREAMS; i++) {
-        CHECK_EQUAL(
-            rank->cuda->StreamCreateWithFlags(&streams[i], PA_CUDA_STREAM_NON_BLOCKING),
-            PA_CUDA_SUCCESS);
+        stream_make(rank, &streams[i]);
     }
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < STREAMS; i++) {
@@ -388,7 +386,7 @@ gather_on_streams(device_rank *rank)
         }
     }
     for (int i = 1; i < STREAMS; i++) {
-        CHECK_EQUAL(rank->cuda->StreamDestroy(streams[i]), PA_CUDA_SUCCESS);
+        stream_end(rank, streams[i]);
     }
 }
 
@@ -489,8 +487,7 @@ capture_and_launch(device_rank *rank)
     pa_cuda_stream stream = NULL;
     fake_graph *graph = NULL;
     open_nccl(rank);
-    CHECK_EQUAL(rank->cuda->StreamCreateWithFlags(&stream, PA_CUDA_STREAM_NON_BLOCKING),
-                PA_CUDA_SUCCESS);
+    stream_make(rank, &stream);
     memory_make(&made, rank, stream, true);
     CHECK_EQUAL(fakes.capture_begin(stream, 0), PA_CUDA_SUCCESS);
     stream_work(rank, &made, PA_NO_ROOT, PA_NO_ROOT, true);
@@ -503,7 +500,7 @@ capture_and_launch(device_rank *rank)
     }
     fakes.graph_destroy(graph);
     memory_free(&made);
-    CHECK_EQUAL(rank->cuda->StreamDestroy(stream), PA_CUDA_SUCCESS);
+    stream_end(rank, stream);
 }
 
 static void

@@ -81,7 +81,7 @@ replay_with_one_that_dies(device_rank *rank)
     CHECK(strstr(rank->text, "gather: rank 1 ended while") != NULL);
     gather_end(rank, &made, stream);
     fakes.graph_destroy(graph);
-    CHECK_EQUAL(rank->cuda->StreamDestroy(stream), PA_CUDA_SUCCESS);
+    stream_end(rank, stream);
 }
 
 static void
@@ -124,7 +124,7 @@ replay_and_leave(device_rank *rank)
         /* The watch looks several times meanwhile. */
         CHECK(!pa_device_await(rank->devices, has_failed, SECOND_NS / 5));
     }
-    CHECK_EQUAL(rank->cuda->StreamDestroy(stream), PA_CUDA_SUCCESS);
+    stream_end(rank, stream);
 }
 
 static void
@@ -156,7 +156,7 @@ capture_many(device_rank *rank)
     gather_end(rank, &made, stream);
     CHECK(!has_failed(rank->devices));
     fakes.graph_destroy(graph);
-    CHECK_EQUAL(rank->cuda->StreamDestroy(stream), PA_CUDA_SUCCESS);
+    stream_end(rank, stream);
 }
 
 static void
@@ -197,7 +197,7 @@ fail_while_busy(device_rank *rank)
     fakes.release(busy);
     CHECK_EQUAL(rank->cuda->StreamSynchronize(busy), PA_CUDA_SUCCESS);
     CHECK_EQUAL(rank->cuda->EventDestroy(event), PA_CUDA_SUCCESS);
-    CHECK_EQUAL(rank->cuda->StreamDestroy(busy), PA_CUDA_SUCCESS);
+    stream_end(rank, busy);
 }
 
 static void
@@ -295,7 +295,7 @@ leave_while_held(device_rank *rank)
               strstr(rank->text, "rank 0 ended while") != NULL);
     }
     gather_end(rank, &made, stream);
-    CHECK_EQUAL(rank->cuda->StreamDestroy(stream), PA_CUDA_SUCCESS);
+    stream_end(rank, stream);
 }
 
 static void

@@ -22,15 +22,14 @@ static void
 work_by(device_rank *rank, const char *way)
 {
     pa_cuda_stream stream = NULL;
-    CHECK_EQUAL(rank->cuda->StreamCreateWithFlags(&stream, PA_CUDA_STREAM_NON_BLOCKING),
-                PA_CUDA_SUCCESS);
+    stream_make(rank, &stream);
     ask(rank, way);
     for (unsigned int hosts = 0; hosts < 8; hosts += 3) { /* none, two, two others */
         check_all(rank, 50, hosts, rank->rank, NULL);
         check_all(rank, 4000, hosts, rank->rank, stream);
     }
     check_way(rank, way);
-    CHECK_EQUAL(rank->cuda->StreamDestroy(stream), PA_CUDA_SUCCESS);
+    stream_end(rank, stream);
 }
 
 static void

@@ -21,7 +21,7 @@ add_words(pa_replays *replays, const pa_cuda *cuda, pa_error *error)
     return PA_OK;
 }
 
-/* Copies the first two words, of which the second is one for now, to the device, and
+/* Copies the first two words, of which the second holds one, to the device, and
  * waits for that. */
 static pa_status
 copy_numbers(const pa_replays *replays, pa_comm *comm, const pa_cuda *cuda,
